@@ -1,0 +1,360 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"jobworker/job"
+)
+
+// A Client talks to one worker. It keeps one HTTP/2 connection and is safe for
+// concurrent use. Every method blocks until the answer is there or its context
+// ends.
+//
+// An answer that is an error is returned as a *Problem. An answer that is not of
+// this API (another status or media type, a redirect, bad JSON) is a plain error.
+// What the connection reports (refused, reset, a certificate) is returned
+// wrapped, as net/http gives it.
+type Client struct {
+	// IdleTimeout is how long a stream may be silent before its connection
+	// is taken for dead. Zero means three times DefaultHeartbeat. It is set
+	// before the first request.
+	IdleTimeout time.Duration
+
+	base *url.URL
+	http *http.Client
+}
+
+const (
+	// clientFrame is the HTTP/2 frame size that the worker may use: 1 MiB
+	// instead of 16 KiB saves it most of its writes when it replays output.
+	clientFrame = 1 << 20
+
+	// clientWindow is how far the worker may be ahead of a reader.
+	clientWindow = 4 << 20
+
+	// maxAnswer bounds an answer that is read as a whole: a page of
+	// DefaultPage jobs that each have the longest arguments.
+	maxAnswer = DefaultPage * (job.MaxArgBytes + 64<<10)
+)
+
+// NewClient returns a client of the worker at baseURL, as in
+// "https://127.0.0.1:8443". cfg carries the client's certificate and the CAs
+// that it trusts, and is not changed. Proxy settings of the environment are
+// ignored: a proxy could not present the client's certificate.
+func NewClient(baseURL string, cfg *tls.Config) (*Client, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		return nil, fmt.Errorf("worker's address: %w", err)
+	}
+	if u.Scheme != "https" || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("worker's address %q: must be https://host:port and no more", baseURL)
+	}
+	if cfg == nil {
+		return nil, fmt.Errorf("worker's address %q: no TLS configuration", baseURL)
+	}
+	u.Path = ""
+	return &Client{base: u, http: &http.Client{
+		Transport:     newTransport(cfg),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func newTransport(cfg *tls.Config) *http.Transport {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	return &http.Transport{
+		TLSClientConfig:     cfg.Clone(),
+		Protocols:           &p,
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+		ReadBufferSize:      256 << 10,
+		HTTP2: &http.HTTP2Config{
+			MaxReadFrameSize:              clientFrame,
+			MaxReceiveBufferPerStream:     clientWindow,
+			MaxReceiveBufferPerConnection: 4 * clientWindow,
+			SendPingTimeout:               DefaultHeartbeat, // notices a dead worker under a long poll
+			PingTimeout:                   DefaultHeartbeat,
+		},
+	}
+}
+
+// Close closes the idle connections. Streams that are open stay open.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Start starts a job. With a key it is idempotent: the same key and spec return
+// the same job, whatever became of the first answer.
+func (c *Client) Start(ctx context.Context, spec Spec, key string) (Job, error) {
+	var j Job
+	req, err := c.post(ctx, "/v1/jobs", nil, spec)
+	if err != nil {
+		return j, err
+	}
+	setKey(req, key)
+	return j, c.do(req, &j, http.StatusCreated, http.StatusOK)
+}
+
+// Run starts a job and follows its output from the first byte, in one round
+// trip. The first frame of the stream is of type "start" and names the job. The
+// caller closes the stream.
+func (c *Client) Run(ctx context.Context, spec Spec, key string) (*Stream, error) {
+	return c.stream(ctx, 0, func(ctx context.Context) (*http.Request, error) {
+		req, err := c.post(ctx, "/v1/jobs", url.Values{"follow": {"true"}}, spec)
+		if err == nil {
+			setKey(req, key)
+		}
+		return req, err
+	})
+}
+
+// Status returns the job as it is now.
+func (c *Client) Status(ctx context.Context, id string) (Job, error) {
+	return c.Wait(ctx, id, 0)
+}
+
+// Wait waits up to d, and at most MaxWait, for the job to end and returns it as
+// it is then.
+func (c *Client) Wait(ctx context.Context, id string, d time.Duration) (Job, error) {
+	q := url.Values{}
+	if d > 0 {
+		q.Set("wait", min(d, MaxWait).String())
+	}
+	var j Job
+	req, err := c.get(ctx, jobPath(id, ""), q)
+	if err != nil {
+		return j, err
+	}
+	return j, c.do(req, &j, http.StatusOK)
+}
+
+// List returns one page of the jobs that the client may see, newest first.
+func (c *Client) List(ctx context.Context, o ListOptions) (JobList, error) {
+	var l JobList
+	req, err := c.get(ctx, "/v1/jobs", o.query())
+	if err != nil {
+		return l, err
+	}
+	return l, c.do(req, &l, http.StatusOK)
+}
+
+func (o ListOptions) query() url.Values {
+	q := url.Values{}
+	setString(q, "state", string(o.State))
+	setString(q, "owner", o.Owner)
+	setString(q, "page_token", o.PageToken)
+	setInt(q, "limit", int64(o.Limit))
+	for k, v := range o.Labels {
+		q.Add("label", k+"="+v)
+	}
+	return q
+}
+
+// Stop asks the job to end, by force after its grace period, and returns it when
+// it is over. Stopping an ended job returns it as it is. The end of ctx ends the
+// waiting, not the stop.
+func (c *Client) Stop(ctx context.Context, id string, r StopRequest) (Job, error) {
+	var j Job
+	req, err := c.post(ctx, jobPath(id, "/stop"), nil, r)
+	if err != nil {
+		return j, err
+	}
+	return j, c.do(req, &j, http.StatusOK)
+}
+
+// Signal sends a signal, as in "TERM", "SIGTERM" or "15", to the job's main
+// process.
+func (c *Client) Signal(ctx context.Context, id, signal string) error {
+	req, err := c.post(ctx, jobPath(id, "/signal"), nil, SignalRequest{signal})
+	if err != nil {
+		return err
+	}
+	return c.do(req, nil, http.StatusNoContent)
+}
+
+// Output returns the job's output. The caller closes the stream.
+func (c *Client) Output(ctx context.Context, id string, o OutputOptions) (*Stream, error) {
+	return c.stream(ctx, o.Offset, func(ctx context.Context) (*http.Request, error) {
+		return c.get(ctx, jobPath(id, "/output"), o.query())
+	})
+}
+
+func (o OutputOptions) query() url.Values {
+	q := url.Values{}
+	setInt(q, "offset", o.Offset)
+	setInt(q, "tail_lines", int64(o.TailLines))
+	setInt(q, "limit", o.Limit)
+	setString(q, "stream", string(o.Source))
+	if !o.Since.IsZero() {
+		q.Set("since", o.Since.Format(time.RFC3339Nano))
+	}
+	if o.Follow {
+		q.Set("follow", "true")
+	}
+	return q
+}
+
+// Remove forgets a job that is over, and its output.
+func (c *Client) Remove(ctx context.Context, id string) error {
+	req, err := c.request(ctx, http.MethodDelete, jobPath(id, ""), nil, nil)
+	if err != nil {
+		return err
+	}
+	return c.do(req, nil, http.StatusNoContent)
+}
+
+// WhoAmI returns how the worker sees this client.
+func (c *Client) WhoAmI(ctx context.Context) (WhoAmI, error) {
+	var w WhoAmI
+	req, err := c.get(ctx, "/v1/whoami", nil)
+	if err != nil {
+		return w, err
+	}
+	return w, c.do(req, &w, http.StatusOK)
+}
+
+// Live asks the worker for a sign of life.
+func (c *Client) Live(ctx context.Context) error {
+	req, err := c.get(ctx, "/livez", nil)
+	if err != nil {
+		return err
+	}
+	var h health
+	return c.do(req, &h, http.StatusOK)
+}
+
+// do sends req and decodes the answer into out, nil for none, if its status is
+// one of the given.
+func (c *Client) do(req *http.Request, out any, statuses ...int) error {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	want := mediaJSON
+	if out == nil {
+		want = ""
+	}
+	if err := checkResponse(resp, want, statuses...); err != nil || out == nil {
+		return err
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return answerError(resp, err)
+	}
+	if len(b) > maxAnswer {
+		return answerError(resp, fmt.Errorf("is longer than %d bytes", maxAnswer))
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return answerError(resp, err)
+	}
+	return nil
+}
+
+// checkResponse returns the *Problem that resp carries, or an error if resp is
+// not of one of the statuses with the media type media.
+func checkResponse(resp *http.Response, media string, statuses ...int) error {
+	got := mediaType(resp.Header)
+	if got == mediaProblem {
+		return readProblem(resp)
+	}
+	for _, s := range statuses {
+		if resp.StatusCode == s && got == media {
+			return nil
+		}
+	}
+	return answerError(resp, fmt.Errorf("status %s with content type %q: not a worker's answer", resp.Status, resp.Header.Get("Content-Type")))
+}
+
+func readProblem(resp *http.Response) error {
+	p := new(Problem)
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil {
+		err = json.Unmarshal(b, p)
+	}
+	if err == nil && (p.Type == "" || p.Status != resp.StatusCode) {
+		err = errors.New("problem without its type or status")
+	}
+	if err != nil {
+		return answerError(resp, fmt.Errorf("status %s: %w", resp.Status, err))
+	}
+	return p
+}
+
+func answerError(resp *http.Response, err error) error {
+	return fmt.Errorf("%s %s: answer: %w", resp.Request.Method, resp.Request.URL.Redacted(), err)
+}
+
+func mediaType(h http.Header) string {
+	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return h.Get("Content-Type")
+	}
+	return t
+}
+
+func (c *Client) get(ctx context.Context, path string, q url.Values) (*http.Request, error) {
+	return c.request(ctx, http.MethodGet, path, q, nil)
+}
+
+func (c *Client) post(ctx context.Context, path string, q url.Values, body any) (*http.Request, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	req, err := c.request(ctx, http.MethodPost, path, q, bytes.NewReader(b))
+	if err == nil {
+		req.Header.Set("Content-Type", mediaJSON)
+	}
+	return req, err
+}
+
+func (c *Client) request(ctx context.Context, method, path string, q url.Values, body io.Reader) (*http.Request, error) {
+	return http.NewRequestWithContext(ctx, method, c.base.JoinPath().String()+path+queryString(q), body)
+}
+
+func queryString(q url.Values) string {
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+// jobPath is the path of a job. An id that has not the form of one becomes a
+// segment that names no job either, so that "..", which a server would clean
+// away, ends in the same 404.
+func jobPath(id, rest string) string {
+	if _, ok := job.ParseID(id); !ok {
+		id = "-" + url.PathEscape(id)
+	}
+	return "/v1/jobs/" + id + rest
+}
+
+func setKey(req *http.Request, key string) {
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+}
+
+func setString(q url.Values, name, v string) {
+	if v != "" {
+		q.Set(name, v)
+	}
+}
+
+func setInt(q url.Values, name string, v int64) {
+	if v != 0 {
+		q.Set(name, strconv.FormatInt(v, 10))
+	}
+}

@@ -1,0 +1,2 @@
+// Package httpapi is the HTTP API of a worker: its server and its client.
+package httpapi
