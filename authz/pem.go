@@ -1,0 +1,147 @@
+package authz
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+)
+
+const (
+	pemCertificate = "CERTIFICATE"
+	pemPrivateKey  = "PRIVATE KEY" // PKCS #8, RFC 7468 section 10
+
+	// maxPEM is the size of a PEM file in bytes; a bundle of a hundred CAs has 200 KiB.
+	maxPEM = 1 << 20
+)
+
+// KeyPair is a certificate (chain) and its private key, both PEM.
+type KeyPair struct {
+	Cert, Key []byte
+}
+
+// readPEM reads a file of certificates.
+func readPEM(path string) ([]byte, error) { return readChecked(path, anyMode) }
+
+// readKey reads a file with a private key, and refuses it when others than its owner may read it:
+// whoever could, may already have it.
+func readKey(path string) ([]byte, error) { return readChecked(path, ownerOnly) }
+
+func readChecked(path string, check func(os.FileMode) error) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat() // of the open file: the one that is read
+	if err != nil {
+		return nil, err
+	}
+	if err := check(info.Mode()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxPEM {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxPEM)
+	}
+	return data, nil
+}
+
+func anyMode(os.FileMode) error { return nil }
+
+// ownerOnly checks the permission bits of a key file. Windows has none: Go makes them up there.
+func ownerOnly(mode os.FileMode) error {
+	if runtime.GOOS != "windows" && mode.Perm()&0o077 != 0 {
+		return fmt.Errorf("mode %04o: private key open to group or others, want 0600", mode.Perm())
+	}
+	return nil
+}
+
+// parsePair reads a certificate with its key, and checks that the certificate may be used for
+// usage now. The peer would find out too, but could not say it as clearly.
+func parsePair(pair KeyPair, usage x509.ExtKeyUsage, now time.Time) (tls.Certificate, error) {
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key) // and whether they belong together
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if err := checkTime(cert.Leaf, now); err != nil {
+		return tls.Certificate{}, err
+	}
+	if !slices.Contains(cert.Leaf.ExtKeyUsage, usage) {
+		return tls.Certificate{}, fmt.Errorf("certificate of %q: extended key usage has no %s", cert.Leaf.Subject, usageName(usage))
+	}
+	return cert, nil
+}
+
+func usageName(u x509.ExtKeyUsage) string {
+	if u == x509.ExtKeyUsageServerAuth {
+		return "serverAuth"
+	}
+	return "clientAuth"
+}
+
+func checkTime(c *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Errorf("certificate of %q: expired on %s", c.Subject, c.NotAfter.Format(time.RFC3339))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("certificate of %q: not valid before %s", c.Subject, c.NotBefore.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// parseCAs reads the CA certificates of a PEM file: at least one, and nothing but CAs. A leaf
+// would be trusted as it is, and a block that is cut short would be passed over in silence.
+func parseCAs(data []byte) ([]*x509.Certificate, error) {
+	var cas []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		ca, err := parseCA(block)
+		if err != nil {
+			return nil, fmt.Errorf("block %d: %w", len(cas)+1, err)
+		}
+		cas = append(cas, ca)
+	}
+	if bytes.Contains(data, []byte("-----BEGIN")) {
+		return nil, fmt.Errorf("block %d: malformed PEM", len(cas)+1)
+	}
+	if len(cas) == 0 {
+		return nil, errors.New("no CA certificate in it")
+	}
+	return cas, nil
+}
+
+func parseCA(block *pem.Block) (*x509.Certificate, error) {
+	if block.Type != pemCertificate {
+		return nil, fmt.Errorf("%q: must be a %s", clip(block.Type), pemCertificate)
+	}
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	if !ca.BasicConstraintsValid || !ca.IsCA {
+		return nil, fmt.Errorf("certificate of %q: not a CA", ca.Subject)
+	}
+	return ca, nil
+}
+
+func poolOf(cas []*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, ca := range cas {
+		pool.AddCert(ca)
+	}
+	return pool
+}

@@ -1,0 +1,208 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The files of a PKI directory. A set for one client or one server is a directory of its own:
+// dir/alice/ca.pem, cert.pem and key.pem, to be copied as a whole.
+const (
+	caCertFile     = "ca.pem"
+	caKeyFile      = "ca-key.pem"
+	serverCertFile = "server.pem"
+	serverKeyFile  = "server-key.pem"
+	setCertFile    = "cert.pem"
+	setKeyFile     = "key.pem"
+)
+
+// InitOptions is what InitPKI makes.
+type InitOptions struct {
+	Dir    string        // where; made with mode 0700 if it is not there
+	Hosts  []string      // DNS names and IP addresses of the server, at least one
+	Admin  string        // user to be made a member of jobworker:admin
+	CALife time.Duration // how long the CA is valid; 0 is DefaultCALife
+	Life   time.Duration // how long the others are; 0 is DefaultLeafLife
+}
+
+// InitPKI makes all that a first worker and its administrator need: a CA, a certificate for the
+// server and one for the admin.
+//
+//	dir/ca.pem dir/ca-key.pem dir/server.pem dir/server-key.pem dir/ADMIN/{ca,cert,key}.pem
+//
+// It returns the paths of the files. It never overwrites one, and on an error takes back those it
+// has made. Keys have mode 0600.
+func InitPKI(o InitOptions) ([]string, error) {
+	return undoable("init PKI", func(m *made) error {
+		if err := checkDirName(o.Admin); err != nil { // before anything is made
+			return fmt.Errorf("admin: %w", err)
+		}
+		ca, err := m.newCA(o.Dir, o.CALife)
+		if err != nil {
+			return err
+		}
+		server, err := ca.IssueServer(o.Hosts, o.Life)
+		if err != nil {
+			return err
+		}
+		if err := m.pair(o.Dir, serverCertFile, serverKeyFile, server); err != nil {
+			return err
+		}
+		return m.client(o.Dir, ca, o.Admin, []string{BuiltinGroup(Admin)}, o.Life)
+	})
+}
+
+// InitCA makes a CA alone: dir/ca.pem and dir/ca-key.pem. It returns and undoes as InitPKI does.
+func InitCA(dir string, life time.Duration) ([]string, error) {
+	return undoable("init CA", func(m *made) error {
+		_, err := m.newCA(dir, life)
+		return err
+	})
+}
+
+// AddClient makes dir/USER/{ca,cert,key}.pem for a user in groups, signed by the CA in dir. It
+// returns and undoes as InitPKI does.
+func AddClient(dir, user string, groups []string, life time.Duration) ([]string, error) {
+	return undoable("add client", func(m *made) error {
+		ca, err := loadCA(dir)
+		if err != nil {
+			return err
+		}
+		return m.client(dir, ca, user, groups, life)
+	})
+}
+
+// AddServer makes dir/NAME/{ca,cert,key}.pem for a server at hosts, signed by the CA in dir. The
+// name is that of the directory only. It returns and undoes as InitPKI does.
+func AddServer(dir, name string, hosts []string, life time.Duration) ([]string, error) {
+	return undoable("add server", func(m *made) error {
+		ca, err := loadCA(dir)
+		if err != nil {
+			return err
+		}
+		pair, err := ca.IssueServer(hosts, life)
+		if err != nil {
+			return err
+		}
+		return m.set(dir, name, ca, pair)
+	})
+}
+
+func loadCA(dir string) (*CA, error) {
+	cert, err := readPEM(filepath.Join(dir, caCertFile))
+	if err != nil {
+		return nil, err
+	}
+	key, err := readKey(filepath.Join(dir, caKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := parseCAPair(KeyPair{Cert: cert, Key: key})
+	if err != nil {
+		return nil, fmt.Errorf("CA in %s: %w", dir, err)
+	}
+	return ca, nil
+}
+
+// checkDirName is checkName for a name that becomes a directory, on any system the client runs on.
+func checkDirName(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, ".") || strings.ContainsAny(name, `/\:`) || !filepath.IsLocal(name) {
+		return fmt.Errorf("%q: must not begin with a dot nor contain a slash, backslash or colon", name)
+	}
+	return nil
+}
+
+// made is what one call has made so far, in order.
+type made struct {
+	dirs, files []string
+}
+
+// undoable runs make and returns the files it made; on an error they are removed again.
+func undoable(what string, make func(*made) error) ([]string, error) {
+	m := &made{}
+	if err := make(m); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", what, err), m.undo())
+	}
+	return m.files, nil
+}
+
+func (m *made) undo() (err error) {
+	for _, path := range slices.Concat(m.files, m.dirs) {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+func (m *made) newCA(dir string, life time.Duration) (*CA, error) {
+	ca, err := NewCA(life)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.mkdir(dir); err != nil {
+		return nil, err
+	}
+	return ca, m.pair(dir, caCertFile, caKeyFile, ca.pair)
+}
+
+func (m *made) client(dir string, ca *CA, user string, groups []string, life time.Duration) error {
+	pair, err := ca.IssueClient(user, groups, life)
+	if err != nil {
+		return err
+	}
+	return m.set(dir, user, ca, pair)
+}
+
+// set writes dir/name/{ca,cert,key}.pem.
+func (m *made) set(dir, name string, ca *CA, pair KeyPair) error {
+	if err := checkDirName(name); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	sub := filepath.Join(dir, name)
+	if err := m.mkdir(sub); err != nil {
+		return err
+	}
+	if err := m.write(filepath.Join(sub, caCertFile), ca.CertPEM(), 0o644); err != nil {
+		return err
+	}
+	return m.pair(sub, setCertFile, setKeyFile, pair)
+}
+
+func (m *made) pair(dir, cert, key string, pair KeyPair) error {
+	if err := m.write(filepath.Join(dir, cert), pair.Cert, 0o644); err != nil {
+		return err
+	}
+	return m.write(filepath.Join(dir, key), pair.Key, 0o600)
+}
+
+// mkdir makes a directory for its owner alone. One that is there is used as it is, and not removed.
+func (m *made) mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		m.dirs = append([]string{dir}, m.dirs...) // the inner one goes first
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// write makes a file that is not there yet: O_EXCL, so a key is never overwritten nor a link
+// followed. A file half written counts as made.
+func (m *made) write(path string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	m.files = append(m.files, path)
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
