@@ -1,0 +1,54 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PKG  ?= ./...
+RUN  ?=
+BIN  ?= bin
+CMDS ?= ./cmd/jobworker ./cmd/jobcli
+
+# The packages that compile wherever Go does.
+PORTABLE ?= ./cmd/jobcli ./job ./httpapi ./stream ./authz ./cgroupv2
+
+# The packages whose kernel tests run a second time, with the race detector.
+RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
+
+# step runs target $(1) and says how long it took.
+step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
+
+.PHONY: build test deps check test-host test-vm test-vm-race bench
+
+# The two static binaries; the same bytes wherever the tree lies.
+build:
+	mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' -o $(BIN)/ $(CMDS)
+
+# Everything a change has to pass.
+test:
+	$(call step,deps)
+	$(call step,check)
+	$(call step,test-host)
+	$(call step,test-vm)
+	$(call step,test-vm-race)
+
+# What the tests need, installed or cached where it is missing.
+deps:
+	@.ci/deps
+
+check:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed: $$files" >&2; exit 1; }
+	go vet ./...
+	GOOS=darwin go vet $(PORTABLE)
+	GOOS=windows go vet $(PORTABLE)
+
+test-host:
+	go test -race $(PKG)
+
+# Kernel tests in a virtual machine: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
+test-vm: deps
+	@.ci/test-vm -run '$(value RUN)' $(PKG)
+
+test-vm-race: deps
+	@.ci/test-vm -race -run '$(value RUN)' $(RACE_PKG)
+
+bench:
+	go test -run '^$$' -bench . $(PKG)
