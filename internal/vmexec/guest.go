@@ -80,10 +80,31 @@ func serve() error {
 	return drain(report)
 }
 
+// setUp makes of the unpacked archive a running system.
 func setUp() error {
 	if err := leaveRootfs(); err != nil {
 		return fmt.Errorf("leave rootfs: %w", err)
 	}
+	if err := mountAll(); err != nil {
+		return err
+	}
+	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return fmt.Errorf("sethostname: %w", err)
+	}
+	if err := linkUp("lo"); err != nil {
+		return fmt.Errorf("link lo up: %w", err)
+	}
+	out, err := exec.Command("/usr/bin/busybox", "--install", "-s", "/usr/bin").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("busybox --install: %w: %s", err, out)
+	}
+	return nil
+}
+
+func mountAll() error {
 	for _, m := range guestMounts {
 		if m.source == disk {
 			if err := waitFor(disk, diskWait); err != nil {
@@ -97,21 +118,10 @@ func setUp() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	// systemd makes every mount shared: what does not leak here leaks nowhere.
+	// systemd makes every mount shared; a job's mounts must not come back
+	// through that.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts: %w", err)
-	}
-	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil {
-		return err
-	}
-	if err := unix.Sethostname([]byte(hostname)); err != nil {
-		return fmt.Errorf("sethostname: %w", err)
-	}
-	if err := linkUp("lo"); err != nil {
-		return fmt.Errorf("link lo up: %w", err)
-	}
-	if out, err := exec.Command("/usr/bin/busybox", "--install", "-s", "/usr/bin").CombinedOutput(); err != nil {
-		return fmt.Errorf("busybox --install: %w: %s", err, out)
 	}
 	return nil
 }

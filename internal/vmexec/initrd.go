@@ -102,9 +102,6 @@ func writeInitrd(w io.Writer, p program, bin, busybox string, files []string) er
 	if err != nil {
 		return err
 	}
-	if err := checkStatic(bin); err != nil {
-		return err
-	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
