@@ -29,7 +29,7 @@ func ClientTLS(files ClientFiles) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load client certificates: %w", err)
 	}
-	return ClientTLSFromPEM(p)
+	return newClientTLS(files, p)
 }
 
 func (f ClientFiles) read() (p ClientPEM, err error) {
@@ -46,13 +46,17 @@ func (f ClientFiles) read() (p ClientPEM, err error) {
 
 // ClientTLSFromPEM is ClientTLS for certificates in memory.
 func ClientTLSFromPEM(p ClientPEM) (*tls.Config, error) {
+	return newClientTLS(ClientFiles{CA: "CA", Cert: "certificate", Key: "key"}, p)
+}
+
+func newClientTLS(names ClientFiles, p ClientPEM) (*tls.Config, error) {
 	cert, err := parsePair(p.KeyPair, x509.ExtKeyUsageClientAuth, time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("load client certificates: %w", err)
+		return nil, fmt.Errorf("load client certificates: %s with %s: %w", names.Cert, names.Key, err)
 	}
 	cas, err := parseCAs(p.CA)
 	if err != nil {
-		return nil, fmt.Errorf("load client certificates: CA: %w", err)
+		return nil, fmt.Errorf("load client certificates: %s: %w", names.CA, err)
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,

@@ -92,9 +92,9 @@ func commonNames(c *x509.Certificate) (n int) {
 // certificates.
 func validUntil(chains [][]*x509.Certificate) (until time.Time) {
 	for _, chain := range chains {
-		end := chain[0].NotAfter
-		for _, c := range chain[1:] {
-			if c.NotAfter.Before(end) {
+		var end time.Time
+		for i, c := range chain {
+			if i == 0 || c.NotAfter.Before(end) {
 				end = c.NotAfter
 			}
 		}

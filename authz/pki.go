@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,7 +42,7 @@ func NewCA(life time.Duration) (*CA, error) {
 		return nil, fmt.Errorf("make CA: %w", err)
 	}
 	// Two CAs with the same subject would confuse people during a rotation, and some libraries.
-	template.Subject.CommonName = fmt.Sprintf("jobworker CA %x", template.SerialNumber.Bytes()[:4])
+	template.Subject.CommonName = fmt.Sprintf("jobworker CA %.8s", template.SerialNumber.Text(16))
 	template.BasicConstraintsValid, template.IsCA = true, true
 	template.MaxPathLenZero = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
@@ -73,7 +74,8 @@ func parseCAPair(pair KeyPair) (*CA, error) {
 func (ca *CA) CertPEM() []byte { return ca.pair.Cert }
 
 // IssueServer makes a certificate with a new key for a server that is reached at hosts: DNS names
-// and IP addresses, at least one. It is valid for life; 0 is DefaultLeafLife.
+// and IP addresses, at least one. It is valid for life; 0 is DefaultLeafLife or
+// what the CA has left.
 func (ca *CA) IssueServer(hosts []string, life time.Duration) (KeyPair, error) {
 	pair, err := ca.issueServer(hosts, life)
 	if err != nil {
@@ -83,7 +85,7 @@ func (ca *CA) IssueServer(hosts []string, life time.Duration) (KeyPair, error) {
 }
 
 func (ca *CA) issueServer(hosts []string, life time.Duration) (KeyPair, error) {
-	template, err := newTemplate(life, DefaultLeafLife)
+	template, err := ca.newLeaf(life, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return KeyPair{}, err
 	}
@@ -91,11 +93,11 @@ func (ca *CA) issueServer(hosts []string, life time.Duration) (KeyPair, error) {
 		return KeyPair{}, err
 	}
 	template.Subject.CommonName = "jobworker server"
-	return ca.issue(template, x509.ExtKeyUsageServerAuth)
+	return sign(template, ca)
 }
 
 // IssueClient makes a certificate with a new key for a user in groups, which may be none. It is
-// valid for life; 0 is DefaultLeafLife.
+// valid for life; 0 is DefaultLeafLife or what the CA has left.
 func (ca *CA) IssueClient(user string, groups []string, life time.Duration) (KeyPair, error) {
 	pair, err := ca.issueClient(user, groups, life)
 	if err != nil {
@@ -105,7 +107,7 @@ func (ca *CA) IssueClient(user string, groups []string, life time.Duration) (Key
 }
 
 func (ca *CA) issueClient(user string, groups []string, life time.Duration) (KeyPair, error) {
-	template, err := newTemplate(life, DefaultLeafLife)
+	template, err := ca.newLeaf(life, x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		return KeyPair{}, err
 	}
@@ -121,18 +123,26 @@ func (ca *CA) issueClient(user string, groups []string, life time.Duration) (Key
 		}
 	}
 	template.Subject = pkix.Name{CommonName: user, Organization: groups}
-	return ca.issue(template, x509.ExtKeyUsageClientAuth)
+	return sign(template, ca)
 }
 
-func (ca *CA) issue(template *x509.Certificate, usage x509.ExtKeyUsage) (KeyPair, error) {
+// newLeaf returns the template of a certificate for usage. It does not outlive the CA: the
+// default life is cut to that, one that was asked for is refused.
+func (ca *CA) newLeaf(life time.Duration, usage x509.ExtKeyUsage) (*x509.Certificate, error) {
+	template, err := newTemplate(life, DefaultLeafLife)
+	if err != nil {
+		return nil, err
+	}
 	if template.NotAfter.After(ca.cert.NotAfter) {
-		return KeyPair{}, fmt.Errorf("valid until %s: longer than the CA, until %s",
-			template.NotAfter.Format(time.RFC3339), ca.cert.NotAfter.Format(time.RFC3339))
+		if life != 0 {
+			return nil, fmt.Errorf("valid for %v: longer than the CA, valid until %s", life, ca.cert.NotAfter.Format(time.RFC3339))
+		}
+		template.NotAfter = ca.cert.NotAfter
 	}
 	template.BasicConstraintsValid = true // and IsCA false
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{usage}
-	return sign(template, ca)
+	return template, nil
 }
 
 // newTemplate returns what all certificates have in common: a random serial number of 128 bits
@@ -146,7 +156,6 @@ func newTemplate(life, standard time.Duration) (*x509.Certificate, error) {
 	}
 	serial := make([]byte, 16)
 	rand.Read(serial) // never fails
-	serial[0] |= 1    // nor is it 0, RFC 5280 section 4.1.2.2
 	now := time.Now()
 	return &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(serial),
@@ -196,18 +205,17 @@ func addHosts(template *x509.Certificate, hosts []string) error {
 	return nil
 }
 
-// isDNSName reports whether s is a host name as in RFC 1123 section 2.1.
+// isDNSName reports whether s is a host name as in RFC 1123 section 2.1. One that ends in a number
+// is a mistyped IP address.
 func isDNSName(s string) bool {
-	if len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.ContainsFunc(label, notHostRune) {
-			return false
-		}
-	}
-	return true
+	labels := strings.Split(s, ".")
+	last := labels[len(labels)-1]
+	return len(s) <= 253 && !slices.ContainsFunc(labels, notDNSLabel) && strings.Trim(last, "0123456789") != ""
+}
+
+func notDNSLabel(label string) bool {
+	return label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") ||
+		strings.ContainsFunc(label, notHostRune)
 }
 
 func notHostRune(r rune) bool {

@@ -108,12 +108,15 @@ func readSubjects(path string, v any) (s subjects, err error) {
 
 // namesAt reads an optional array of names, each of them once.
 func namesAt(path string, v any) (map[string]bool, error) {
-	if v == absent {
+	if v == nil { // not there
 		return nil, nil
 	}
 	list, ok := v.([]any)
 	if !ok {
 		return nil, fmt.Errorf("%s: %s: must be an array of names", path, show(v))
+	}
+	if len(list) == 0 {
+		return nil, nil // as if it were not there
 	}
 	names := make(map[string]bool, len(list))
 	for i, item := range list {

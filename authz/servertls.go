@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type ServerPEM struct {
 
 // ServerTLS is the TLS side of a server. It is safe for concurrent use.
 type ServerTLS struct {
+	names   ServerFiles // for errors
 	read    func() (ServerPEM, error)
 	loading sync.Mutex // held by Reload from reading to publishing: a slow one must not undo a later one
 	current atomic.Pointer[snapshot]
@@ -40,17 +42,21 @@ type snapshot struct {
 // the key does not belong to the certificate or is open to others, when the certificate is not
 // valid now or not one for servers, and when something else than a CA is among the CAs.
 func NewServerTLS(files ServerFiles) (*ServerTLS, error) {
-	return newServerTLS(files.read)
+	return newServerTLS(files, files.read)
 }
 
 // NewServerTLSFromPEM is NewServerTLS for certificates in memory. Its Reload finds nothing new.
 func NewServerTLSFromPEM(p ServerPEM) (*ServerTLS, error) {
-	return newServerTLS(func() (ServerPEM, error) { return p, nil })
+	names := ServerFiles{Cert: "certificate", Key: "key", ClientCA: "client CA"}
+	return newServerTLS(names, func() (ServerPEM, error) { return p, nil })
 }
 
-func newServerTLS(read func() (ServerPEM, error)) (*ServerTLS, error) {
-	s := &ServerTLS{read: read}
-	return s, s.Reload()
+func newServerTLS(names ServerFiles, read func() (ServerPEM, error)) (*ServerTLS, error) {
+	s := &ServerTLS{names: names, read: read}
+	if err := s.Reload(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (f ServerFiles) read() (p ServerPEM, err error) {
@@ -73,7 +79,7 @@ func (s *ServerTLS) Reload() error {
 	if err != nil {
 		return fmt.Errorf("load server certificates: %w", err)
 	}
-	next, err := newSnapshot(p)
+	next, err := newSnapshot(s.names, p)
 	if err != nil {
 		return fmt.Errorf("load server certificates: %w", err)
 	}
@@ -81,14 +87,14 @@ func (s *ServerTLS) Reload() error {
 	return nil
 }
 
-func newSnapshot(p ServerPEM) (*snapshot, error) {
+func newSnapshot(names ServerFiles, p ServerPEM) (*snapshot, error) {
 	cert, err := parsePair(p.KeyPair, x509.ExtKeyUsageServerAuth, time.Now())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s with %s: %w", names.Cert, names.Key, err)
 	}
 	cas, err := parseCAs(p.ClientCA)
 	if err != nil {
-		return nil, fmt.Errorf("client CA: %w", err)
+		return nil, fmt.Errorf("%s: %w", names.ClientCA, err)
 	}
 	return &snapshot{cas: cas, config: &tls.Config{
 		MinVersion:   tls.VersionTLS13,
@@ -134,11 +140,8 @@ func (s *ServerTLS) Identify(cs *tls.ConnectionState) (Identity, error) {
 // trusted returns the chains that end in one of the CAs.
 func (s *snapshot) trusted(chains [][]*x509.Certificate) (trusted [][]*x509.Certificate) {
 	for _, chain := range chains {
-		for _, ca := range s.cas {
-			if chain[len(chain)-1].Equal(ca) {
-				trusted = append(trusted, chain)
-				break
-			}
+		if len(chain) > 0 && slices.ContainsFunc(s.cas, chain[len(chain)-1].Equal) {
+			trusted = append(trusted, chain)
 		}
 	}
 	return trusted

@@ -10,10 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// absent stands for a field that is not there, which a map gives as nil. A null that is there is
-// jsonNull, so that it can be refused.
-var absent any
-
+// jsonNull is a null in a document, so that it can be refused: nil is a field that is not there.
 type jsonNull struct{}
 
 // decodeStrict decodes one JSON document into map[string]any, []any, string, json.Number, bool
@@ -88,7 +85,7 @@ func objectAt(path string, v any) (map[string]any, error) {
 	if path == "" {
 		return nil, fmt.Errorf("%s: must be an object", show(v))
 	}
-	if v == absent {
+	if v == nil {
 		return nil, fmt.Errorf("%s: is missing", path)
 	}
 	return nil, fmt.Errorf("%s: %s: must be an object", path, show(v))
