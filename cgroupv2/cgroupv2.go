@@ -18,7 +18,7 @@
 // A cgroup that enables controllers for its children cannot hold processes
 // (the "no internal process constraint", cgroups(7)). That is why this process
 // moves to supervisor/ when it sits in the root, and why other processes in
-// the root make [Open] name EBUSY as the reason of a missing controller.
+// the root are named by [Open] as the reason of missing controllers.
 //
 // # Limits are in force or refused
 //
@@ -105,16 +105,25 @@ type MissingError struct {
 
 // Error returns one line: what is missing, why, and what can be done.
 func (e *MissingError) Error() string {
-	var what, fixes []string
+	var reasons, fixes []string
+	names := make(map[string]string) // by reason: often one reason holds for all
 	for _, m := range e.Missing {
-		what = append(what, m.String())
+		if names[m.Reason] == "" {
+			reasons = append(reasons, m.Reason)
+			names[m.Reason] = string(m.Controller)
+		} else {
+			names[m.Reason] += " " + string(m.Controller)
+		}
 		if m.Fix != "" && !slices.Contains(fixes, m.Fix) {
 			fixes = append(fixes, m.Fix)
 		}
 	}
-	fixes = append(fixes, "go without them: -allow-missing-controllers")
+	for i, r := range reasons {
+		reasons[i] = names[r] + " (" + r + ")"
+	}
+	fixes = append(fixes, "go without: -allow-missing-controllers")
 	return fmt.Sprintf("open cgroup tree: %s: missing controllers: %s; to mend it, %s",
-		e.Root, strings.Join(what, ", "), strings.Join(fixes, ", or "))
+		e.Root, strings.Join(reasons, ", "), strings.Join(fixes, ", or "))
 }
 
 // LimitError is a limit that cannot be put in force as asked.

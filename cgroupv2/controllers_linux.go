@@ -31,8 +31,16 @@ func enable(dir string, refused refusals) (enabled []Controller, err error) {
 	if err != nil {
 		return nil, err
 	}
+	busy, err := occupants(dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range Controllers() {
 		if !slices.Contains(have, string(c)) || slices.Contains(on, string(c)) {
+			continue
+		}
+		if busy != "" {
+			refused[c] = fmt.Sprintf("not enabled in %s: only leaves may hold processes, and in it are %s", file, busy)
 			continue
 		}
 		if err := writeAt(unix.AT_FDCWD, file, "+"+string(c)); err != nil {
@@ -42,6 +50,27 @@ func enable(dir string, refused refusals) (enabled []Controller, err error) {
 		enabled = append(enabled, c)
 	}
 	return enabled, nil
+}
+
+// occupants names the processes that sit in a cgroup itself, if that keeps it from having
+// children with controllers: the root of the hierarchy may have both. It is asked for
+// before any controller is enabled, because cpu and pids could be. They would make the
+// cgroup the root of a threaded subtree, in which no job can be ("Threads" in
+// Documentation/admin-guide/cgroup-v2.rst).
+func occupants(dir string) (string, error) {
+	if !isInner(dir) {
+		return "", nil
+	}
+	pids, err := readWords(filepath.Join(dir, "cgroup.procs"))
+	return listPids(pids), err
+}
+
+// listPids names the first of some processes: "processes 12 13".
+func listPids(pids []string) string {
+	if len(pids) == 0 {
+		return ""
+	}
+	return "processes " + strings.Join(pids[:min(len(pids), 10)], " ")
 }
 
 // readWords reads a space separated file.
@@ -58,7 +87,7 @@ func readWords(file string) ([]string, error) {
 func explainEnable(c Controller, err error) string {
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return "processes are in that cgroup itself, and only leaves may hold them (EBUSY)"
+		return "processes came into that cgroup, and only leaves may hold them (EBUSY)"
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return "that cgroup is threaded (EOPNOTSUPP)"
 	case errors.Is(err, unix.ENOENT):
@@ -153,17 +182,17 @@ func (t *Tree) explainAbsent(c Controller) (Missing, error) {
 		return Missing{c, "bound to cgroup v1" + at, fixV1}, err
 	case listed && !sub.enabled:
 		return Missing{c, "disabled on the kernel's command line", fixDisabled}, nil
-	case isNamespaceTop(t.place.top):
+	case isInner(t.place.top):
 		file := filepath.Join(t.place.top, available)
 		return Missing{c, "not delegated: not in " + file, fixDelegate}, nil
 	}
 	return Missing{c, "not built into the kernel", fixKernel}, nil
 }
 
-// isNamespaceTop says whether a top is not the root of the whole hierarchy, which alone
-// has no cgroup.type: cgroups(7).
-func isNamespaceTop(top string) bool {
-	return unix.Access(filepath.Join(top, "cgroup.type"), unix.F_OK) == nil
+// isInner says whether a cgroup is not the root of the whole hierarchy, which alone has no
+// cgroup.type: cgroups(7). The top of what a container sees is such a one.
+func isInner(dir string) bool {
+	return unix.Access(filepath.Join(dir, "cgroup.type"), unix.F_OK) == nil
 }
 
 // v1Mount returns " at DIR" for the mount of cgroup v1 a controller is bound to.

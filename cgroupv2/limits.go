@@ -32,6 +32,9 @@ const (
 	// pids.max refuses more (kernel/cgroup/pids.c).
 	MaxPids = 4 << 20
 
+	// minRate is the lowest rate of io.max (block/blk-throttle.c, tg_set_limit).
+	minRate = 2
+
 	// maxIOPS is the highest limit of operations that is not "max": the kernel keeps
 	// them in 32 bits and cuts more down to "max" (block/blk-throttle.c).
 	maxIOPS = math.MaxUint32 - 1
@@ -86,8 +89,8 @@ func (d IOLimit) validate(earlier []IOLimit) error {
 	}
 	none := true
 	for _, r := range d.rates() {
-		if r.value < 0 || r.value > r.max {
-			return fmt.Errorf("%s: %d: must be from 1 to %d", r.key, r.value, r.max)
+		if r.value != 0 && (r.value < minRate || r.value > r.max) {
+			return fmt.Errorf("%s: %d: must be from %d to %d", r.key, r.value, minRate, r.max)
 		}
 		none = none && r.value == 0
 	}

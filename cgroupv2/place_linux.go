@@ -37,7 +37,7 @@ func find(root string) (place, error) {
 	if filepath.IsAbs(root) {
 		return explicit(root, mounts)
 	}
-	if root != "" && !filepath.IsLocal(root) {
+	if root != "" && (!filepath.IsLocal(root) || filepath.Clean(root) == ".") {
 		return place{}, fmt.Errorf("%q: is not below the cgroup2 mount", root)
 	}
 	for _, m := range mounts {
@@ -151,35 +151,6 @@ func isDelegated(dir string) bool {
 		}
 	}
 	return false
-}
-
-// private mounts cgroup2 for this process alone where none is visible, as in a container
-// on a host with cgroup v1. The mount is attached to nothing: it exists through its
-// file descriptor, and paths lead to it only through /proc/self/fd.
-//
-//	fsopen("cgroup2", FSOPEN_CLOEXEC)              = fs
-//	fsconfig(fs, FSCONFIG_CMD_CREATE)
-//	fsmount(fs, FSMOUNT_CLOEXEC, NOSUID|NODEV|NOEXEC) = mount
-func private(name string) (place, error) {
-	const hint = "no cgroup2 mount is visible, and making one"
-	fs, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return place{}, failure(hint, "fsopen", err)
-	}
-	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return place{}, failure(hint, "fsconfig", err)
-	}
-	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr)
-	if err != nil {
-		return place{}, failure(hint, "fsmount", err)
-	}
-	if name == "" {
-		name = defaultRoot
-	}
-	top := fmt.Sprintf("/proc/self/fd/%d", fd)
-	return place{root: filepath.Join(top, name), top: top, mount: fd}, nil
 }
 
 // makeDir makes a cgroup unless it is there, and says whether it did.

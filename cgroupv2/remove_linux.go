@@ -89,5 +89,5 @@ func (g *Group) processes() string {
 	if len(pids) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (processes %s)", strings.Join(pids[:min(len(pids), 10)], " "))
+	return " (" + listPids(pids) + ")"
 }

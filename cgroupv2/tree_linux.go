@@ -35,7 +35,8 @@ type Tree struct {
 
 // Open finds the place of a tree, makes what is not there, and enables the controllers.
 // It looks for the mount of cgroup2 in /proc/self/mountinfo. Where none is visible it
-// makes one for this process alone, without touching the host's mounts, if it may.
+// makes one of the cgroup that this process is in, for itself alone, if it may: neither
+// the host's mounts nor the options of its hierarchy change.
 //
 // This process is moved, to supervisor/, only if it is in the tree's root itself. Where
 // the root is directly below the top of the mount, controllers are enabled in the top as
@@ -67,6 +68,9 @@ func (t *Tree) setUp() (err error) {
 	if t.madeRoot, err = makeDir(t.place.root); err != nil {
 		return err
 	}
+	if err := checkDomain(t.place.root); err != nil {
+		return err
+	}
 	if err := t.leaveRoot(); err != nil {
 		return err
 	}
@@ -94,6 +98,23 @@ func (t *Tree) setUp() (err error) {
 	}
 	t.missing, err = t.findMissing(refused)
 	return err
+}
+
+// checkDomain returns an error for a cgroup that can hold threads only (cgroup.type is
+// "threaded") or nothing at all ("domain invalid"): jobs below it could not start.
+func checkDomain(dir string) error {
+	if !isInner(dir) {
+		return nil
+	}
+	file := filepath.Join(dir, "cgroup.type")
+	s, err := readAt(unix.AT_FDCWD, file)
+	if err != nil {
+		return failure("read", file, err)
+	}
+	if s != "domain\n" {
+		return fmt.Errorf("cgroup.type: %q: must be domain", strings.TrimSpace(s))
+	}
+	return nil
 }
 
 // leaveRoot moves this process to supervisor/ if it is in the root itself.
