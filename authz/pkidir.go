@@ -40,10 +40,7 @@ type InitOptions struct {
 // has made. Keys have mode 0600.
 func InitPKI(o InitOptions) ([]string, error) {
 	return undoable("init PKI", func(m *made) error {
-		if err := checkDirName(o.Admin); err != nil { // before anything is made
-			return fmt.Errorf("admin: %w", err)
-		}
-		ca, err := m.newCA(o.Dir, o.CALife)
+		ca, err := NewCA(o.CALife)
 		if err != nil {
 			return err
 		}
@@ -51,18 +48,28 @@ func InitPKI(o InitOptions) ([]string, error) {
 		if err != nil {
 			return err
 		}
+		admin, err := ca.IssueClient(o.Admin, []string{BuiltinGroup(Admin)}, o.Life)
+		if err != nil {
+			return err
+		}
+		if err := m.ca(o.Dir, ca); err != nil {
+			return err
+		}
 		if err := m.pair(o.Dir, serverCertFile, serverKeyFile, server); err != nil {
 			return err
 		}
-		return m.client(o.Dir, ca, o.Admin, []string{BuiltinGroup(Admin)}, o.Life)
+		return m.set(o.Dir, o.Admin, ca, admin)
 	})
 }
 
 // InitCA makes a CA alone: dir/ca.pem and dir/ca-key.pem. It returns and undoes as InitPKI does.
 func InitCA(dir string, life time.Duration) ([]string, error) {
 	return undoable("init CA", func(m *made) error {
-		_, err := m.newCA(dir, life)
-		return err
+		ca, err := NewCA(life)
+		if err != nil {
+			return err
+		}
+		return m.ca(dir, ca)
 	})
 }
 
@@ -74,7 +81,11 @@ func AddClient(dir, user string, groups []string, life time.Duration) ([]string,
 		if err != nil {
 			return err
 		}
-		return m.client(dir, ca, user, groups, life)
+		pair, err := ca.IssueClient(user, groups, life)
+		if err != nil {
+			return err
+		}
+		return m.set(dir, user, ca, pair)
 	})
 }
 
@@ -135,33 +146,25 @@ func undoable(what string, make func(*made) error) ([]string, error) {
 	return m.files, nil
 }
 
+// undo removes the files, and then the directories from the innermost.
 func (m *made) undo() (err error) {
+	slices.Reverse(m.dirs)
 	for _, path := range slices.Concat(m.files, m.dirs) {
 		err = errors.Join(err, os.Remove(path))
 	}
 	return err
 }
 
-func (m *made) newCA(dir string, life time.Duration) (*CA, error) {
-	ca, err := NewCA(life)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.mkdir(dir); err != nil {
-		return nil, err
-	}
-	return ca, m.pair(dir, caCertFile, caKeyFile, ca.pair)
-}
-
-func (m *made) client(dir string, ca *CA, user string, groups []string, life time.Duration) error {
-	pair, err := ca.IssueClient(user, groups, life)
-	if err != nil {
+// ca writes dir/ca.pem and dir/ca-key.pem. The directory may be there already.
+func (m *made) ca(dir string, ca *CA) error {
+	if err := m.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return m.set(dir, user, ca, pair)
+	return m.pair(dir, caCertFile, caKeyFile, ca.pair)
 }
 
-// set writes dir/name/{ca,cert,key}.pem.
+// set writes dir/name/{ca,cert,key}.pem. The directory must be new: of two who make the same set
+// at once one gets it, whole.
 func (m *made) set(dir, name string, ca *CA, pair KeyPair) error {
 	if err := checkDirName(name); err != nil {
 		return fmt.Errorf("name: %w", err)
@@ -183,16 +186,13 @@ func (m *made) pair(dir, cert, key string, pair KeyPair) error {
 	return m.write(filepath.Join(dir, key), pair.Key, 0o600)
 }
 
-// mkdir makes a directory for its owner alone. One that is there is used as it is, and not removed.
+// mkdir makes a directory for its owner alone.
 func (m *made) mkdir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if err == nil {
-		m.dirs = append([]string{dir}, m.dirs...) // the inner one goes first
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+	m.dirs = append(m.dirs, dir)
+	return nil
 }
 
 // write makes a file that is not there yet: O_EXCL, so a key is never overwritten nor a link
