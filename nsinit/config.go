@@ -1,0 +1,73 @@
+package nsinit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// A Config is everything nsinit needs to know about its job. The daemon has
+// validated it.
+type Config struct {
+	ID       string   // the job's id, its host name too
+	Argv     []string // the program and its arguments
+	Env      []string // the whole environment, "K=V", PATH included
+	Dir      string   // working directory, absolute, as the job sees it
+	UID      int      // the job's user and group
+	Merge    bool     // standard error into standard output's pipe
+	ReadOnly []string // host paths shown read-only where they are, absolute; those that do not exist are left out
+
+	ScratchDir   string // host directory that is the job's /scratch, owned by UID
+	ScratchBytes int64  // if not zero, /scratch is a tmpfs of this size instead
+
+	CPUMax string // written to Files.CPUMax before the program is forked
+}
+
+// A Report is nsinit's one answer to the daemon: the program has been executed,
+// or why not.
+type Report struct {
+	PID     int           `json:"pid,omitempty"`   // main process, in the job's PID namespace
+	Stage   string        `json:"stage,omitempty"` // how far the start had come; empty for success
+	Errno   syscall.Errno `json:"errno,omitempty"`
+	Message string        `json:"message,omitempty"`
+}
+
+// A StartError is why a program could not be executed.
+type StartError struct {
+	Stage   string        // "clone", "config", "root", "net", "privileges", "cgroup", "dir", "exec"
+	Errno   syscall.Errno // 0 where the kernel had no part in it
+	Message string        // operation, object and cause
+}
+
+func (e *StartError) Error() string { return e.Message }
+
+// An Exit is how the main process ended. Exactly one of Code and Signal is set.
+type Exit struct {
+	Version     int       `json:"v"` // 1
+	Time        time.Time `json:"time"`
+	Code        *int      `json:"code,omitempty"`   // of exit(2)
+	Signal      int       `json:"signal,omitempty"` // that killed it
+	OutputBytes int64     `json:"output_bytes"`     // in the log, of both streams
+	LogError    string    `json:"log_error,omitempty"`
+}
+
+// exitVersion is the version of an Exit that this package writes.
+const exitVersion = 1
+
+// ParseExit reads the content of an exit file. Without a complete line there is
+// no Exit, and ok is false: nsinit was killed, or the machine stopped.
+func ParseExit(b []byte) (e Exit, ok bool, err error) {
+	line, _, ok := bytes.Cut(b, []byte("\n"))
+	if !ok {
+		return Exit{}, false, nil
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return Exit{}, false, fmt.Errorf("exit file: %w", err)
+	}
+	if e.Version != exitVersion || (e.Code == nil) == (e.Signal == 0) {
+		return Exit{}, false, fmt.Errorf("exit file: %q: not an exit of version %d", line, exitVersion)
+	}
+	return e, true, nil
+}

@@ -1,0 +1,108 @@
+package nsinit
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// resetProcess undoes what the process may have inherited from the daemon and
+// would pass on to the job.
+func resetProcess() error {
+	unix.Umask(0o022)
+	// Nobody may trace this process or read its /proc entries.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
+	}
+	// A daemon that the OOM killer is told to spare must not make its jobs
+	// the last to go.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0); err != nil {
+		return err
+	}
+	// The mounts of this namespace are still peers of the host's: clone(2)
+	// with CLONE_NEWNS copies them as they are.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("mount / private: %w", err)
+	}
+	return nil
+}
+
+// rlimits of the job. What bounds it are the limits of its cgroup; these only
+// replace whatever the daemon happens to run with, and never exceed its hard
+// limits: raising those takes CAP_SYS_RESOURCE, which a container may lack.
+var rlimits = []struct {
+	name     string
+	resource int
+	cur, max uint64
+}{
+	{"CORE", unix.RLIMIT_CORE, 0, 0},
+	{"NOFILE", unix.RLIMIT_NOFILE, 1024, 524288},
+	{"MEMLOCK", unix.RLIMIT_MEMLOCK, 8 << 20, 8 << 20},
+	{"MSGQUEUE", unix.RLIMIT_MSGQUEUE, 800 << 10, 800 << 10},
+	{"STACK", unix.RLIMIT_STACK, 8 << 20, unix.RLIM_INFINITY},
+	{"NPROC", unix.RLIMIT_NPROC, unix.RLIM_INFINITY, unix.RLIM_INFINITY},
+	{"FSIZE", unix.RLIMIT_FSIZE, unix.RLIM_INFINITY, unix.RLIM_INFINITY},
+	{"CPU", unix.RLIMIT_CPU, unix.RLIM_INFINITY, unix.RLIM_INFINITY},
+	{"RTPRIO", unix.RLIMIT_RTPRIO, 0, 0},
+	{"NICE", unix.RLIMIT_NICE, 0, 0},
+	{"SIGPENDING", unix.RLIMIT_SIGPENDING, 4096, 4096},
+}
+
+// securebits keep root's special treatment and every way back to capabilities
+// off, for good. NO_SETUID_FIXUP and KEEP_CAPS are locked while off: with the
+// first on, the program's chdir(2) would still have root's rights.
+const securebits = secNoRoot | secNoRootLocked | secNoSetuidFixupLocked | secKeepCapsLocked | secNoAmbientRaise | secNoAmbientRaiseLocked
+
+// From linux/securebits.h.
+const (
+	secNoRoot               = 1 << 0
+	secNoRootLocked         = 1 << 1
+	secNoSetuidFixupLocked  = 1 << 3
+	secKeepCapsLocked       = 1 << 5
+	secNoAmbientRaise       = 1 << 6
+	secNoAmbientRaiseLocked = 1 << 7
+)
+
+// dropPrivileges gives up, on this thread, what the program forked from it must
+// not have. Capabilities themselves go with the setuid(2) in the child; what is
+// removed here is every way to get them back.
+func dropPrivileges() error {
+	if err := setRlimits(); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		// The raw call: unix.KeyctlJoinSessionKeyring passes "" for NULL.
+		{"keyctl JOIN_SESSION_KEYRING", joinSessionKeyring},
+		{"prctl CAPBSET_DROP", dropBoundingSet},
+		{"capset", clearInheritable},
+		{"prctl SET_SECUREBITS", func() error { return unix.Prctl(unix.PR_SET_SECUREBITS, securebits, 0, 0, 0) }},
+		{"prctl SET_NO_NEW_PRIVS", func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }},
+		// A seccomp filter belongs here: the last step, and inherited
+		// like no_new_privs.
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// setRlimits uses unix.Setrlimit because syscall.ForkExec would otherwise
+// restore the RLIMIT_NOFILE that the Go runtime found at its start.
+func setRlimits() error {
+	for _, l := range rlimits {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(l.resource, &now); err != nil {
+			return fmt.Errorf("getrlimit %s: %w", l.name, err)
+		}
+		hard := min(l.max, now.Max)
+		if err := unix.Setrlimit(l.resource, &unix.Rlimit{Cur: min(l.cur, hard), Max: hard}); err != nil {
+			return fmt.Errorf("setrlimit %s: %w", l.name, err)
+		}
+	}
+	return nil
+}

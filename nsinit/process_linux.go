@@ -1,0 +1,186 @@
+package nsinit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files are what the daemon opens for nsinit. Start does not close them.
+type Files struct {
+	Log           *os.File // the job's log, O_APPEND
+	Exit          *os.File // the exit file, empty
+	InitCgroup    *os.File // directory of the cgroup nsinit starts in
+	PayloadCgroup *os.File // directory of the cgroup the program starts in
+	CPUMax        *os.File // cpu.max above the two; nil with an empty Config.CPUMax
+}
+
+// A Process is a running nsinit. It is safe for concurrent use, but for Wait.
+type Process struct {
+	pid   int
+	pidfd *os.File // non-blocking: readable when the process has ended
+	conn  syscall.RawConn
+}
+
+// namespaces are those nsinit is cloned into. The payload gets its cgroup
+// namespace later, when it is in its cgroup: made here it would be rooted at
+// the daemon's.
+const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
+// initEnv is nsinit's whole environment. Of its two threads of Go code one
+// waits in poll(2) and one for signals; with a single P the second would wait
+// for the runtime to notice the first. A -race build would sleep a second at
+// exit.
+var initEnv = []string{"GOMAXPROCS=2", "GORACE=atexit_sleep_ms=0"}
+
+// Start executes nsinit and blocks until it has executed the job's program. The
+// error is a *StartError, or ctx's; then no process is left.
+func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error) {
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return nil, &StartError{"clone", errno(err), fmt.Sprintf("socketpair: %v", err)}
+	}
+	defer ours.Close()
+	p, err := im.clone(theirs, f)
+	theirs.Close()
+	if err != nil {
+		return nil, &StartError{"clone", errno(err), fmt.Sprintf("clone nsinit: %s", explainClone(err))}
+	}
+	stop := context.AfterFunc(ctx, func() { ours.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := p.configure(ours, c); err != nil {
+		killErr := p.Kill()
+		waitErr := p.Wait()
+		p.Close()
+		return nil, errors.Join(cmp.Or(context.Cause(ctx), err), killErr, waitErr)
+	}
+	return p, nil
+}
+
+// clone executes nsinit with its files at the numbers of the fd constants.
+func (im *Image) clone(control *os.File, f Files) (*Process, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	files := []uintptr{null.Fd(), null.Fd(), 2, controlFD: control.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), payloadFD: f.PayloadCgroup.Fd()}
+	if f.CPUMax != nil {
+		files = append(files, f.CPUMax.Fd())
+	}
+	pidfd := -1
+	pid, _, err := syscall.StartProcess(im.path(), []string{initName}, &syscall.ProcAttr{
+		Dir:   "/",
+		Env:   initEnv,
+		Files: files,
+		Sys: &syscall.SysProcAttr{
+			Cloneflags:  namespaces,
+			UseCgroupFD: true,
+			CgroupFD:    int(f.InitCgroup.Fd()),
+			PidFD:       &pidfd,
+			Setsid:      true,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newProcess(pid, pidfd)
+}
+
+// newProcess takes ownership of pidfd. Non-blocking descriptors are waited for
+// by the runtime's poller, so that a thousand jobs do not take a thousand
+// threads.
+func newProcess(pid, pidfd int) (*Process, error) {
+	if err := unix.SetNonblock(pidfd, true); err != nil {
+		unix.Close(pidfd)
+		return nil, fmt.Errorf("pidfd %d: %w", pid, err)
+	}
+	f := os.NewFile(uintptr(pidfd), "pidfd")
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Process{pid: pid, pidfd: f, conn: conn}, nil
+}
+
+// configure sends c and reads the report. A nsinit that ends without one was
+// killed, or has told its story on standard error.
+func (p *Process) configure(control *os.File, c Config) error {
+	if err := json.NewEncoder(control).Encode(c); err != nil {
+		return &StartError{"config", errno(err), fmt.Sprintf("send config: %v", err)}
+	}
+	if err := shutdownWrite(control); err != nil {
+		return &StartError{"config", errno(err), fmt.Sprintf("shutdown: %v", err)}
+	}
+	b, err := io.ReadAll(control)
+	if err != nil {
+		return &StartError{"config", errno(err), fmt.Sprintf("read report: %v", err)}
+	}
+	var r Report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return &StartError{"config", 0, "nsinit ended before it could start the program"}
+	}
+	if r.Stage != "" {
+		return &StartError{r.Stage, r.Errno, r.Message}
+	}
+	return nil
+}
+
+// PID returns nsinit's process id in the daemon's namespace.
+func (p *Process) PID() int { return p.pid }
+
+// SetDeadline makes Wait return os.ErrDeadlineExceeded at t, now or later. The
+// zero time means never.
+func (p *Process) SetDeadline(t time.Time) error { return p.pidfd.SetReadDeadline(t) }
+
+// Wait blocks until nsinit has ended, and reaps it. It is the only place that
+// does. How the program ended is in the exit file.
+func (p *Process) Wait() error {
+	var werr error
+	err := p.conn.Read(func(fd uintptr) bool {
+		// On a non-blocking pidfd EAGAIN means still running (Linux 5.10).
+		werr = unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED, nil)
+		return werr != unix.EINTR && werr != unix.EAGAIN
+	})
+	if err != nil {
+		return err
+	}
+	if werr != nil {
+		return fmt.Errorf("waitid nsinit %d: %w", p.pid, werr)
+	}
+	return nil
+}
+
+// Kill ends nsinit and with it, by pid_namespaces(7), every process of the job.
+// It is the last resort: the output that is still in the pipes is lost.
+func (p *Process) Kill() error { return p.send(unix.SIGKILL) }
+
+// Signal has nsinit send sig to the job's main process. A job that has ended is
+// no error. SIGKILL cannot be forwarded, see package cgroupv2 for a better way.
+func (p *Process) Signal(sig int) error {
+	carrier, err := carrierOf(sig)
+	if err != nil {
+		return err
+	}
+	return p.send(carrier)
+}
+
+func (p *Process) send(sig syscall.Signal) error {
+	var serr error
+	err := p.conn.Control(func(fd uintptr) { serr = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	if err := cmp.Or(err, serr); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("pidfd_send_signal nsinit %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// Close releases the descriptor. The process is not touched.
+func (p *Process) Close() error { return p.pidfd.Close() }
