@@ -1,0 +1,86 @@
+package job
+
+import "log/slog"
+
+// A Config says where a Worker keeps its state and what its jobs get.
+type Config struct {
+	// StateDir is the worker's directory, made if it does not exist. It must
+	// belong to root and be closed to everyone else.
+	StateDir string
+
+	// CgroupRoot is the cgroup to work in, as an absolute path below a
+	// cgroup2 mount. Empty means the one that systemd has delegated to this
+	// process, or else a new one named "jobworker" at the mount's root.
+	CgroupRoot string
+
+	// AllowMissingControllers makes Open accept a system without some of the
+	// controllers cpu, memory, io and pids. Jobs that ask for one of their
+	// limits are then refused, and the defaults of that limit do not apply.
+	AllowMissingControllers bool
+
+	// UIDBase is the first of UIDCount user ids that jobs run as, one each;
+	// nothing else on the system may use them. 0 means DefaultUIDBase and
+	// DefaultUIDCount.
+	UIDBase, UIDCount uint32
+
+	// DefaultMemory and DefaultPids apply to a job that does not say. 0 means
+	// 1 GiB and 512.
+	DefaultMemory, DefaultPids int64
+
+	// Expose are further directories of the host, by absolute path, that
+	// jobs may read.
+	Expose []string
+
+	// Log receives what no caller can be told. nil means nobody does.
+	Log *slog.Logger
+}
+
+// Defaults of a Config.
+const (
+	DefaultUIDBase  = 1879048192 // above what useradd, systemd's dynamic users and the usual subordinate ids take
+	DefaultUIDCount = 65536
+	DefaultMemory   = 1 << 30 // bytes
+	DefaultPids     = 512
+)
+
+// withDefaults fills in the zero values of c.
+func (c Config) withDefaults() Config {
+	if c.UIDBase == 0 {
+		c.UIDBase = DefaultUIDBase
+	}
+	if c.UIDCount == 0 {
+		c.UIDCount = DefaultUIDCount
+	}
+	if c.DefaultMemory == 0 {
+		c.DefaultMemory = DefaultMemory
+	}
+	if c.DefaultPids == 0 {
+		c.DefaultPids = DefaultPids
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate reports what is wrong with c, after withDefaults.
+func (c Config) validate() error {
+	switch {
+	case c.StateDir == "":
+		return &FieldError{Field: "state directory", Problem: "is missing"}
+	case c.UIDBase < 1000:
+		return &FieldError{"uid base", formatNumber(float64(c.UIDBase)), "must be 1000 or more: the ids below are the system's"}
+	case uint64(c.UIDBase)+uint64(c.UIDCount) > 1<<32-2:
+		return &FieldError{"uid count", formatNumber(float64(c.UIDCount)), "goes beyond the largest user id, 4294967293"}
+	}
+	l := Limits{MemoryBytes: c.DefaultMemory, Pids: c.DefaultPids}
+	if err := l.validate(); err != nil {
+		return err
+	}
+	for _, dir := range c.Expose {
+		if err := checkExposed(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+// Package job runs programs on this machine as jobs: each in namespaces of its
+// own, as a user of its own, under its own limits, with its output recorded
+// from the first byte.
+//
+// A [Worker] owns one state directory and one tree of control groups. Start
+// turns a [Spec] into a running job and answers with a [Job], a snapshot of
+// what is known about it; Status, Wait, List, Stop, Signal, Output and Remove
+// take its id from there. The package knows nothing of HTTP, TLS or
+// certificates: a job's owner is a string that the caller vouches for.
+//
+// # The life of a job
+//
+//	starting ──▶ running ──▶ ended
+//	                │          ▲
+//	                ▼          │
+//	             stopping ─────┘
+//
+// Start answers only when the program has been executed, or with the true
+// reason why it was not; a job that could not start leaves nothing behind. A job
+// is over when its main process is: whatever that leaves running is killed with
+// it. A job that is reported as ended has no process left, its output is
+// complete and on disk, and its [Verdict] is final.
+//
+// # Files
+//
+// A worker's state directory is private to root and to one worker at a time,
+// which holds a lock on it:
+//
+//	lock
+//	jobs/<id>/record.json   the spec, the owner, the state, the verdict
+//	          output.jsonl  the output, in the format of package stream
+//	          exit.json     how the main process ended, written by nsinit
+//	          scratch/      the job's /scratch, where it is not a tmpfs
+//
+// The record of a job is renamed into place before its first process exists,
+// so that whoever comes after a crash knows of every job there can be.
+//
+// # Processes
+//
+// The first process of a job is package nsinit, executed from a sealed copy of
+// the running binary: a program that opens a Worker must call nsinit.MaybeRun
+// as the first statement of main.
+//
+// # Concurrency
+//
+// A Worker is safe for concurrent use. Each running job has one goroutine,
+// which waits for it and makes every change of its state; everyone else reads
+// that state under the job's mutex and waits on a channel that is closed when
+// the job is over. No lock is held while waiting for a process, a grace period
+// or a disk.
+//
+// Types and validation are the same on every system; a Worker opens on Linux
+// only.
+package job

@@ -1,0 +1,64 @@
+package job
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	ErrNotFound  = errors.New("no such job")                              // the id is unknown or malformed
+	ErrEnded     = errors.New("the job has ended")                        // Signal to a job that is over
+	ErrRunning   = errors.New("the job has not ended")                    // Remove of a job that is not over
+	ErrKeyReused = errors.New("the key was used for a different job")     // Start with the key of another Spec
+	ErrPageToken = errors.New("the page token is not one of this worker") // List with a token it did not give
+	ErrClosed    = errors.New("the worker is shutting down")              // anything after Shutdown
+	ErrNoUID     = errors.New("no free user id for another job")          // Start when -uid-count jobs have files
+)
+
+// A FieldError is a part of a request that cannot be right, whatever the worker.
+type FieldError struct {
+	Field   string // where, as in "limits.cpus" or "argv[1]"; empty for the document itself
+	Value   string // what was given, in the notation of JSON, shortened; empty where nothing was
+	Problem string // what is wrong with it
+}
+
+func (e *FieldError) Error() string {
+	var parts []string
+	for _, p := range []string{e.Field, e.Value, e.Problem} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// A StartError is why a job's program could not be executed.
+type StartError struct {
+	Stage   string // how far the start had come: "cgroup", "clone", "root", "dir", "exec", …
+	Errno   int    // the system's error number, 0 where there is none
+	Message string // operation, object and cause, as in `exec: "foo": not found`
+}
+
+func (e *StartError) Error() string { return "start job: " + e.Message }
+
+// A LimitError is a limit that this worker cannot enforce. It is never ignored:
+// the job is not started.
+type LimitError struct {
+	Field  string // as in "limits.memory_bytes"
+	Reason string // why not
+}
+
+func (e *LimitError) Error() string { return e.Field + ": " + e.Reason }
+
+// quote shortens and quotes a value for a message.
+func quote(s string) string {
+	const most = 64
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strconv.Quote(s)
+}
+
+func formatNumber(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -1,0 +1,169 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"jobworker/nsinit"
+	"jobworker/stream"
+)
+
+// finish closes the books of a job whose nsinit has ended, in this order:
+//
+//	no process left      cgroup.events: populated 0
+//	usage measured       before the cgroup goes
+//	cgroup removed
+//	exit frame appended  the log is complete, and on disk
+//	record written       on disk
+//	state published      by the caller, who closes done
+//
+// What goes wrong is logged, and the next step taken: a job has to end.
+func (t *task) finish() {
+	t.cleanUp()
+	e := t.readExit()
+	end := time.Now().UTC()
+	if e != nil {
+		end = e.Time
+	}
+	t.mu.Lock()
+	v := t.judge(e)
+	usage := t.usage
+	t.mu.Unlock()
+
+	n, err := t.endLog(end, v, usage)
+	t.complain("end log", err)
+
+	t.mu.Lock()
+	t.outputBytes, t.endedAt, t.verdict = n, &end, &v
+	r := t.record()
+	t.mu.Unlock()
+	t.complain("write record", t.writeFinal(r))
+
+	t.mu.Lock()
+	t.state = Ended
+	t.mu.Unlock()
+}
+
+func (t *task) complain(what string, err error) {
+	if err != nil {
+		t.w.cfg.Log.Error(what, "job", t.id, "err", err)
+	}
+}
+
+// cleanUp waits until the job's cgroup is empty, measures and removes it. The
+// kernel ends a PID namespace with its PID 1 (pid_namespaces(7)), so this is
+// short, unless a process is stuck in the kernel: then it is said, and waited
+// for.
+func (t *task) cleanUp() {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), lastResort)
+		err := t.group.WaitEmpty(ctx)
+		cancel()
+		if err == nil {
+			break
+		}
+		t.complain("wait for the end of all processes", errors.Join(err, t.group.KillAll()))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
+	usage, err := t.group.Usage()
+	t.complain("measure usage", err)
+	t.mu.Lock()
+	t.usage, t.measured = usage, true
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
+	defer cancel()
+	t.complain("remove cgroup", t.group.Remove(ctx))
+}
+
+// readExit returns what nsinit wrote about the end of the main process, or nil.
+func (t *task) readExit() *nsinit.Exit {
+	b, err := os.ReadFile(filepath.Join(t.dir, exitName))
+	if err != nil {
+		t.complain("read exit file", err)
+		return nil
+	}
+	e, ok, err := nsinit.ParseExit(b)
+	t.complain("read exit file", err)
+	if !ok {
+		return nil
+	}
+	if e.LogError != "" {
+		t.complain("record output", errors.New(e.LogError))
+	}
+	return &e
+}
+
+// judge needs t.mu. It finds the verdict from how the main process ended and
+// what was done to it; where several reasons apply, the first below counts.
+func (t *task) judge(e *nsinit.Exit) Verdict {
+	if e == nil {
+		return Verdict{Reason: Lost, Stage: "nsinit", Error: "the job's first process ended without saying how the job did"}
+	}
+	v := Verdict{Code: e.Code}
+	if e.Signal != 0 {
+		v.Signal = signalName(e.Signal)
+	}
+	switch {
+	case e.Signal == sigKill && t.usage.OOMKills != nil && *t.usage.OOMKills > 0:
+		v.Reason = OOMKilled
+	case t.reason == TimedOut:
+		v.Reason = TimedOut
+	case t.reason == Stopped:
+		v.Reason, v.By = Stopped, t.by
+	case e.Signal != 0:
+		v.Reason = Signaled
+	default:
+		v.Reason = Exited
+	}
+	return v
+}
+
+// signalName names any signal that can end a process.
+func signalName(n int) string {
+	if s := SignalName(n); s != "" {
+		return s
+	}
+	return fmt.Sprintf("SIG%d", n)
+}
+
+// endLog appends the exit frame, after cutting off what a nsinit that was killed
+// left half written, and returns how many bytes of output the log holds.
+func (t *task) endLog(end time.Time, v Verdict, u Usage) (int64, error) {
+	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	next, ended, err := stream.Recover(f)
+	if err != nil || ended {
+		return next, err
+	}
+	usage, err := json.Marshal(u)
+	if err != nil {
+		return next, err
+	}
+	w := stream.NewWriter(f, next)
+	return next, errors.Join(w.Exit(end, v, usage), w.Sync())
+}
+
+// record needs t.mu. It describes an ended job.
+func (t *task) record() *record {
+	return &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
+		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: t.endedAt, Limits: t.limits,
+		Usage: t.usage, OutputBytes: t.outputBytes, Verdict: t.verdict}
+}
+
+func (t *task) writeFinal(r *record) error {
+	f, err := r.write(t.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncRecord(f, t.dir), f.Close())
+}

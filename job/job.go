@@ -1,0 +1,90 @@
+package job
+
+import (
+	"time"
+
+	"jobworker/cgroupv2"
+	"jobworker/stream"
+)
+
+// A State is where a job is in its life.
+type State string
+
+// The states, in order. A job never goes back.
+const (
+	Starting State = "starting" // its program has not been executed yet
+	Running  State = "running"  // its main process runs
+	Stopping State = "stopping" // it has been asked to end
+	Ended    State = "ended"    // it is over: see its Verdict
+)
+
+// Reasons of a Verdict. Where several apply, the first of this list does.
+const (
+	OOMKilled   = "oom_killed"   // killed for want of memory under its own limit
+	OutputLimit = "output_limit" // ended for the size of its output
+	TimedOut    = "timed_out"    // ended by its timeout
+	Stopped     = "stopped"      // ended by Stop
+	Signaled    = "signaled"     // ended by a signal from elsewhere
+	Exited      = "exited"       // ended by itself
+	StartFailed = "start_failed" // the worker died while it started the job
+	Lost        = "lost"         // how it ended is not known
+)
+
+// A Verdict is how a job ended: one of the reasons, and its facts. The exit
+// code is absent, not 0, where there is none.
+type Verdict = stream.Verdict
+
+// Usage is what a job has used, as the kernel counted it.
+type Usage = cgroupv2.Usage
+
+// A Job is a snapshot of a job. It shares nothing with the worker.
+type Job struct {
+	ID    string `json:"id"`
+	State State  `json:"state"`
+	Owner string `json:"owner"`
+
+	// Spec is what was asked for, but for its Limits, which are those in
+	// force as the kernel has them, defaults included.
+	Spec
+
+	CreatedAt time.Time  `json:"created_at"`
+	StartedAt *time.Time `json:"started_at,omitempty"` // nil until the program has been executed
+	EndedAt   *time.Time `json:"ended_at,omitempty"`   // nil until the job is over
+
+	Usage       Usage    `json:"usage"`             // now, or in all when the job is over
+	OutputBytes int64    `json:"output_bytes"`      // output recorded so far, of both streams
+	Verdict     *Verdict `json:"verdict,omitempty"` // nil until the job is over
+}
+
+// StartOptions are what Start is asked for.
+type StartOptions struct {
+	// Owner is whose job it is, 1 to 256 bytes of printable text. The
+	// caller vouches for it.
+	Owner string
+
+	// Key, if not empty, makes Start idempotent for as long as the job's
+	// files exist: another Start with the same owner, key and spec returns
+	// the same job, and one with another spec ErrKeyReused.
+	Key string
+
+	Spec Spec
+}
+
+// StopOptions say how a job is to be stopped.
+type StopOptions struct {
+	By     string    // who stops it, for the verdict
+	Signal string    // empty: the stop signal of the job's spec
+	Grace  *Duration // nil: the grace period of the job's spec
+}
+
+// A Filter selects jobs for List. Its zero value selects all.
+type Filter struct {
+	Owner     string            // only this owner's; empty: everyone's
+	State     State             // only in this state; empty: in any
+	Labels    map[string]string // only those with all of these labels
+	Limit     int               // at most this many, 1 to MaxPage; 0: MaxPage
+	PageToken string            // go on after the page that came with this token
+}
+
+// MaxPage is the most jobs that one List returns.
+const MaxPage = 1000

@@ -1,0 +1,196 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// ParseSpec reads a Spec as DecodeJSON does and validates it.
+func ParseSpec(r io.Reader) (Spec, error) {
+	var s Spec
+	if err := DecodeJSON(r, &s); err != nil {
+		return Spec{}, err
+	}
+	return s, s.Validate()
+}
+
+// DecodeJSON reads one JSON value into *v, a struct, and refuses with a
+// *FieldError what encoding/json would let pass: unknown fields, fields in
+// another case, a field twice (it takes the last: `{"owner":"alice","Owner":"eve"}`),
+// bytes after the value, invalid UTF-8 (it stores U+FFFD), null, and a number 0,
+// which would read as if the field were absent. An error of r is returned as it
+// is.
+func DecodeJSON(r io.Reader, v any) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if !utf8.Valid(b) {
+		return &FieldError{Problem: "the document is not valid UTF-8"}
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := checkJSON(dec, reflect.TypeOf(v).Elem(), ""); err != nil {
+		return syntaxError(err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return &FieldError{Problem: "the document goes on after its end"}
+	}
+	return json.Unmarshal(b, v)
+}
+
+func syntaxError(err error) error {
+	if _, ok := errors.AsType[*FieldError](err); ok {
+		return err
+	}
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &FieldError{Problem: "the JSON document ends early"}
+	}
+	return &FieldError{Problem: "not JSON: " + err.Error()}
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// checkJSON consumes one value that is meant for a t. Recursion is bounded by
+// the depth of t, not by the input.
+func checkJSON(dec *json.Decoder, t reflect.Type, path string) error {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if reflect.PointerTo(t).Implements(unmarshaler) {
+		return checkCustom(dec, t, path)
+	}
+	tok, err := dec.Token()
+	if err != nil {
+		return err
+	}
+	switch tok := tok.(type) {
+	case json.Delim:
+		return checkComposite(dec, tok, t, path)
+	case json.Number:
+		return checkNumber(tok, t, path)
+	case nil:
+		return &FieldError{path, "null", "leave the field out instead"}
+	case string:
+		if t.Kind() != reflect.String {
+			return &FieldError{path, quote(tok), wanted(t)}
+		}
+	case bool:
+		if t.Kind() != reflect.Bool {
+			return &FieldError{path, strconv.FormatBool(tok), wanted(t)}
+		}
+	}
+	return nil
+}
+
+func checkComposite(dec *json.Decoder, open json.Delim, t reflect.Type, path string) error {
+	switch {
+	case open == '{' && (t.Kind() == reflect.Struct || t.Kind() == reflect.Map):
+		return checkObject(dec, t, path)
+	case open == '[' && t.Kind() == reflect.Slice:
+		for i := 0; dec.More(); i++ {
+			if err := checkJSON(dec, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
+		_, err := dec.Token()
+		return err
+	}
+	return &FieldError{path, open.String() + "…", wanted(t)}
+}
+
+func checkObject(dec *json.Decoder, t reflect.Type, path string) error {
+	seen := make(map[string]bool)
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		key := tok.(string) // Token returns nothing else before a colon
+		at := strings.TrimPrefix(path+"."+key, ".")
+		if seen[key] {
+			return &FieldError{Field: at, Problem: "is given twice"}
+		}
+		seen[key] = true
+		elem, ok := member(t, key)
+		if !ok {
+			return &FieldError{Field: strings.TrimPrefix(path+"."+quote(key), "."), Problem: "unknown field"}
+		}
+		if err := checkJSON(dec, elem, at); err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token()
+	return err
+}
+
+// member returns the type of the value that key has in a t.
+func member(t reflect.Type, key string) (reflect.Type, bool) {
+	if t.Kind() == reflect.Map {
+		return t.Elem(), true
+	}
+	for f := range t.Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name == key && name != "" && name != "-" {
+			return f.Type, true
+		}
+	}
+	return nil, false
+}
+
+func checkNumber(n json.Number, t reflect.Type, path string) error {
+	var err error
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		_, err = strconv.ParseInt(n.String(), 10, 64)
+	case reflect.Float64:
+		_, err = strconv.ParseFloat(n.String(), 64)
+	default:
+		return &FieldError{path, n.String(), wanted(t)}
+	}
+	if err != nil {
+		return &FieldError{path, n.String(), wanted(t)}
+	}
+	if f, _ := n.Float64(); f == 0 {
+		return &FieldError{path, n.String(), "must not be 0; leave it out for the default"}
+	}
+	return nil
+}
+
+// checkCustom consumes a value of a type that decodes itself, so that its error
+// names the field.
+func checkCustom(dec *json.Decoder, t reflect.Type, path string) error {
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	if string(raw) == "null" {
+		return &FieldError{path, "null", "leave the field out instead"}
+	}
+	if err := json.Unmarshal(raw, reflect.New(t).Interface()); err != nil {
+		return &FieldError{Field: path, Problem: err.Error()}
+	}
+	return nil
+}
+
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "must be a string"
+	case reflect.Bool:
+		return "must be true or false"
+	case reflect.Int, reflect.Int64:
+		return "must be a whole number that fits in 64 bits"
+	case reflect.Float64:
+		return "must be a number"
+	case reflect.Slice:
+		return "must be an array"
+	}
+	return "must be an object"
+}

@@ -1,0 +1,106 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"jobworker/cgroupv2"
+)
+
+// resolve turns the limits a job asks for into those of its cgroups: defaults
+// filled in, paths replaced by disks. It returns a *LimitError for one that
+// cannot be enforced here.
+func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
+	c := cgroupv2.Limits{CPUs: l.CPUs, CPUWeight: l.CPUWeight, MemoryBytes: l.MemoryBytes, Pids: l.Pids}
+	for _, need := range []struct {
+		field      string
+		set        bool
+		controller cgroupv2.Controller
+	}{
+		{"limits.cpus", l.CPUs != 0, cgroupv2.CPU},
+		{"limits.cpu_weight", l.CPUWeight != 0, cgroupv2.CPU},
+		{"limits.memory_bytes", l.MemoryBytes != 0, cgroupv2.Memory},
+		{"limits.pids", l.Pids != 0, cgroupv2.Pids},
+		{"limits.io", len(l.IO) != 0, cgroupv2.IO},
+	} {
+		if need.set && !w.tree.Has(need.controller) {
+			return c, &LimitError{need.field, w.whyMissing(need.controller)}
+		}
+	}
+	if c.MemoryBytes == 0 && w.tree.Has(cgroupv2.Memory) {
+		c.MemoryBytes = w.cfg.DefaultMemory
+	}
+	if c.Pids == 0 && w.tree.Has(cgroupv2.Pids) {
+		c.Pids = w.cfg.DefaultPids
+	}
+	for i, io := range l.IO {
+		r, err := w.resolveIO(io, l.ScratchBytes == 0)
+		if err != nil {
+			return c, &LimitError{fmt.Sprintf("limits.io[%d]", i), err.Error()}
+		}
+		c.IO = append(c.IO, r)
+	}
+	return c, nil
+}
+
+// whyMissing says why limits of the controller cannot be enforced here.
+func (w *Worker) whyMissing(c cgroupv2.Controller) string {
+	for _, m := range w.tree.Missing() {
+		if m.Controller == c {
+			return fmt.Sprintf("cannot be enforced here: the %s controller is %s", c, m.Reason)
+		}
+	}
+	return fmt.Sprintf("cannot be enforced here: no %s controller", c)
+}
+
+// resolveIO finds the disk that l is about.
+func (w *Worker) resolveIO(l IOLimit, scratchOnDisk bool) (cgroupv2.IOLimit, error) {
+	major, minor, err := w.disk(l, scratchOnDisk)
+	return cgroupv2.IOLimit{Major: major, Minor: minor,
+		ReadBPS: l.ReadBPS, WriteBPS: l.WriteBPS, ReadIOPS: l.ReadIOPS, WriteIOPS: l.WriteIOPS}, err
+}
+
+func (w *Worker) disk(l IOLimit, scratchOnDisk bool) (major, minor uint32, err error) {
+	if l.Device != "" {
+		major, minor, err := l.device()
+		if err != nil {
+			return 0, 0, err
+		}
+		return cgroupv2.Disk(major, minor)
+	}
+	scratch := ""
+	if scratchOnDisk {
+		scratch = filepath.Join(w.cfg.StateDir, jobsDir)
+	}
+	host, err := hostPath(l.Path, scratch, w.cfg.Expose)
+	if err != nil {
+		return 0, 0, err
+	}
+	return cgroupv2.DiskOf(host)
+}
+
+// inForce describes the limits that the kernel has, in the words of the spec.
+func inForce(c cgroupv2.Limits, asked Limits) Limits {
+	l := Limits{CPUs: c.CPUs, CPUWeight: c.CPUWeight, MemoryBytes: c.MemoryBytes, Pids: c.Pids, ScratchBytes: asked.ScratchBytes}
+	for _, io := range c.IO {
+		l.IO = append(l.IO, IOLimit{Device: fmt.Sprintf("%d:%d", io.Major, io.Minor),
+			ReadBPS: io.ReadBPS, WriteBPS: io.WriteBPS, ReadIOPS: io.ReadIOPS, WriteIOPS: io.WriteIOPS})
+	}
+	return l
+}
+
+// limitFields names the fields of a Spec after the files of package cgroupv2.
+var limitFields = map[string]string{
+	"cpu.max": "limits.cpus", "cpu.weight": "limits.cpu_weight", "memory.max": "limits.memory_bytes",
+	"memory.swap.max": "limits.memory_bytes", "memory.oom.group": "limits.memory_bytes",
+	"pids.max": "limits.pids", "io.max": "limits.io",
+}
+
+// limitError turns what package cgroupv2 says of a limit into a *LimitError.
+func limitError(err error) error {
+	if e, ok := errors.AsType[*cgroupv2.LimitError](err); ok {
+		return &LimitError{limitFields[e.File], err.Error()}
+	}
+	return err
+}

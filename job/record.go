@@ -1,0 +1,107 @@
+package job
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// recordVersion is the version of the records that this package writes.
+const recordVersion = 1
+
+// A record is what is on disk about a job, in record.json.
+type record struct {
+	Version     int        `json:"v"`
+	ID          string     `json:"id"`
+	Owner       string     `json:"owner"`
+	Key         string     `json:"key,omitempty"`
+	State       State      `json:"state"` // starting or ended: what is between is known by whether nsinit lives
+	Spec        Spec       `json:"spec"`
+	UID         uint32     `json:"uid"`
+	Boot        string     `json:"boot"` // of /proc/sys/kernel/random/boot_id
+	CreatedAt   time.Time  `json:"created_at"`
+	StartedAt   *time.Time `json:"started_at,omitempty"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"`
+	Limits      Limits     `json:"limits,omitzero"` // in force
+	Usage       Usage      `json:"usage"`
+	OutputBytes int64      `json:"output_bytes"`
+	Verdict     *Verdict   `json:"verdict,omitempty"`
+}
+
+const recordName = "record.json"
+
+// write puts r in place of the record in dir, without waiting for the disk: a
+// crash of this process leaves the old one or the new one. The file is returned
+// open, for sync.
+func (r *record) write(dir string) (*os.File, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("write record: %w", err)
+	}
+	temp := filepath.Join(dir, recordName+".tmp")
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("write record: %w", err)
+	}
+	if _, err := f.Write(append(b, '\n')); err != nil {
+		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
+	}
+	if err := os.Rename(temp, filepath.Join(dir, recordName)); err != nil {
+		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// syncRecord makes the record f, and the names of dir and of the record in it,
+// survive a power cut.
+func syncRecord(f *os.File, dir string) error {
+	return errors.Join(f.Sync(), syncDir(dir), syncDir(filepath.Dir(dir)))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// readRecord reads the record in dir, which must be that of the job dir is
+// named after.
+func readRecord(dir string) (*record, error) {
+	name := filepath.Join(dir, recordName)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := parseRecord(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if r.ID != filepath.Base(dir) {
+		return nil, fmt.Errorf("%s: is the record of job %q", name, r.ID)
+	}
+	return r, nil
+}
+
+func parseRecord(b []byte) (*record, error) {
+	var r record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Version != recordVersion:
+		return nil, fmt.Errorf("version %d is not %d", r.Version, recordVersion)
+	case r.State != Starting && r.State != Ended:
+		return nil, fmt.Errorf("state %q: must be %s or %s", r.State, Starting, Ended)
+	case (r.State == Ended) != (r.Verdict != nil && r.EndedAt != nil):
+		return nil, fmt.Errorf("state %q: does not go with its verdict", r.State)
+	}
+	if err := r.Spec.Validate(); err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	return &r, nil
+}

@@ -1,0 +1,80 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"jobworker/cgroupv2"
+)
+
+// recover reads the records of earlier workers' jobs. Those that had not ended
+// are ended: killed by their cgroup, and recorded with what their nsinit said,
+// or as lost. Cgroups without a record are left-overs of a start, and removed.
+func (w *Worker) recover() error {
+	groups, err := w.tree.Groups()
+	if err != nil {
+		return err
+	}
+	for _, id := range groups {
+		if err := w.removeGroup(id); err != nil {
+			return fmt.Errorf("left-over cgroup %s: %w", id, err)
+		}
+	}
+	ids, err := w.state.jobs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := w.load(id); err != nil {
+			w.cfg.Log.Error("job left out: its record cannot be read", "job", id, "err", err)
+		}
+	}
+	slices.SortFunc(w.order, func(a, b *task) int { return a.created.Compare(b.created) })
+	return nil
+}
+
+func (w *Worker) removeGroup(id string) error {
+	g, err := w.tree.Group(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
+	defer cancel()
+	return errors.Join(g.KillAll(), g.WaitEmpty(ctx), g.Remove(ctx))
+}
+
+// load enters the job with an id, which is over, into the table.
+func (w *Worker) load(id string) error {
+	r, err := readRecord(w.state.job(id))
+	if err != nil {
+		return err
+	}
+	t := &task{w: w, id: id, owner: r.Owner, key: r.Key, spec: r.Spec, dir: w.state.job(id), uid: r.UID, created: r.CreatedAt,
+		started: make(chan struct{}), done: make(chan struct{}), limits: r.Limits, state: Ended, startedAt: r.StartedAt,
+		endedAt: r.EndedAt, usage: r.Usage, measured: true, outputBytes: r.OutputBytes, verdict: r.Verdict}
+	if r.State != Ended {
+		t.bury()
+	}
+	close(t.started)
+	close(t.done)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enter(t)
+	return nil
+}
+
+// bury closes the books of a job that has no process any more.
+func (t *task) bury() {
+	e := t.readExit()
+	v, end := t.judge(e), time.Now().UTC()
+	if e != nil {
+		end = e.Time
+	}
+	n, err := t.endLog(end, v, cgroupv2.Usage{})
+	t.complain("end log", err)
+	t.outputBytes, t.endedAt, t.verdict = n, &end, &v
+	t.complain("write record", t.writeFinal(t.record()))
+}

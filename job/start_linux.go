@@ -1,0 +1,319 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"jobworker/cgroupv2"
+	"jobworker/nsinit"
+	"jobworker/stream"
+)
+
+// Start runs a program as a new job. It blocks until the program has been
+// executed, and returns the job, or until it is clear that it cannot be; then
+// nothing of the job is left. existing reports that the job is one that was
+// started before with the same key.
+//
+// The errors are a *FieldError, a *LimitError, a *StartError, ErrKeyReused,
+// ErrNoUID, ErrClosed, ctx's, or of the disk.
+func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
+	if err := o.validate(); err != nil {
+		return Job{}, false, err
+	}
+	limits, err := w.resolve(o.Spec.Limits)
+	if err != nil {
+		return Job{}, false, err
+	}
+	t, existing, err := w.admit(o)
+	if err != nil {
+		return Job{}, false, err
+	}
+	if !existing {
+		w.settle(t, t.start(ctx, limits))
+	}
+	select {
+	case <-t.started:
+	case <-ctx.Done():
+		return Job{}, existing, ctx.Err()
+	}
+	if t.startErr != nil {
+		return Job{}, existing, t.startErr
+	}
+	j, err = t.snapshot()
+	return j, existing, err
+}
+
+func (o *StartOptions) validate() error {
+	if o.Owner == "" || len(o.Owner) > maxValue || !printable(o.Owner) {
+		return &FieldError{"owner", quote(o.Owner), fmt.Sprintf("must be 1 to %d bytes of printable text", maxValue)}
+	}
+	if len(o.Key) > maxValue || !printable(o.Key) {
+		return &FieldError{"idempotency key", quote(o.Key), fmt.Sprintf("must be up to %d bytes of printable text", maxValue)}
+	}
+	return o.Spec.Validate()
+}
+
+// admit enters a new job into the table, or finds the one that has its key.
+func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, false, ErrClosed
+	}
+	key := [2]string{o.Owner, o.Key}
+	if t := w.keys[key]; t != nil && o.Key != "" {
+		if !sameSpec(t.spec, o.Spec) {
+			return nil, false, ErrKeyReused
+		}
+		return t, true, nil
+	}
+	uid, err := w.takeUID()
+	if err != nil {
+		return nil, false, err
+	}
+	id := newID()
+	t = &task{w: w, id: id, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), dir: w.state.job(id), uid: uid,
+		created: time.Now().UTC(), state: Starting, started: make(chan struct{}), done: make(chan struct{})}
+	// The order of jobs is that of their times, whatever the clock does.
+	if n := len(w.order); n > 0 && !t.created.After(w.order[n-1].created) {
+		t.created = w.order[n-1].created.Add(1)
+	}
+	w.enter(t)
+	w.running.Add(1)
+	return t, false, nil
+}
+
+// enter needs w.mu.
+func (w *Worker) enter(t *task) {
+	w.tasks[t.id] = t
+	w.order = append(w.order, t)
+	w.uids[t.uid] = true
+	if t.key != "" {
+		w.keys[[2]string{t.owner, t.key}] = t
+	}
+}
+
+// settle ends the start of t, one way or the other. Its goroutine begins here.
+func (w *Worker) settle(t *task, err error) {
+	if err == nil {
+		close(t.started)
+		go t.supervise()
+		return
+	}
+	t.startErr = err
+	w.forget(t)
+	if !errors.Is(err, errFilesLeft) {
+		w.freeUID(t.uid)
+	}
+	close(t.started)
+	close(t.done)
+	w.running.Done()
+}
+
+// errFilesLeft marks the error of a start whose files could not be removed.
+var errFilesLeft = errors.New("its files could not be removed")
+
+// takeUID needs w.mu. It goes round, so that an id is not given again soon.
+func (w *Worker) takeUID() (uint32, error) {
+	for range w.cfg.UIDCount {
+		uid := w.cfg.UIDBase + w.uid
+		w.uid = (w.uid + 1) % w.cfg.UIDCount
+		if !w.uids[uid] {
+			w.uids[uid] = true
+			return uid, nil
+		}
+	}
+	return 0, ErrNoUID
+}
+
+func (w *Worker) freeUID(uid uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.uids, uid)
+}
+
+// sameSpec compares what was asked for as it is written down.
+func sameSpec(a, b Spec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+func (s *Spec) clone() Spec {
+	c := *s
+	c.Argv = slices.Clone(s.Argv)
+	c.Env = maps.Clone(s.Env)
+	c.Labels = maps.Clone(s.Labels)
+	c.Limits.IO = slices.Clone(s.Limits.IO)
+	if s.Grace != nil {
+		g := *s.Grace
+		c.Grace = &g
+	}
+	return c
+}
+
+// start makes everything a job needs, in the order of the package comment:
+//
+//	mkdir jobs/<id>, record.json renamed into place, scratch, log, exit file
+//	mkdir cgroups, limits written and read back
+//	nsinit started with the record on its way to the disk
+//	cpu.max read back
+//
+// On an error it takes back what it made, last first.
+func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
+	var undo []func() error
+	defer func() {
+		for _, f := range slices.Backward(undo) {
+			if err != nil {
+				err = errors.Join(err, f())
+			}
+		}
+	}()
+	undo = append(undo, t.removeFiles)
+	var files jobFiles
+	defer files.close()
+	if err := t.makeFiles(&files); err != nil {
+		return err
+	}
+
+	group, err := t.w.tree.Create(t.id)
+	if err != nil {
+		return &StartError{"cgroup", 0, err.Error()}
+	}
+	undo = append(undo, func() error { return group.Remove(context.WithoutCancel(ctx)) })
+	if err := group.SetLimits(limits); err != nil {
+		return limitError(err)
+	}
+	proc, err := t.launch(ctx, group, &files, limits)
+	if err != nil {
+		return err
+	}
+	undo = append(undo, func() error { return errors.Join(proc.Kill(), proc.Wait(), proc.Close()) })
+
+	force, err := group.Limits()
+	if err != nil {
+		return &StartError{"cgroup", 0, err.Error()}
+	}
+	if force.CPUs != limits.CPUs {
+		return &LimitError{"limits.cpus", fmt.Sprintf("%v is in force instead of %v", force.CPUs, limits.CPUs)}
+	}
+	return t.begin(proc, group, inForce(force, t.spec.Limits))
+}
+
+// begin enters the running state.
+func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.proc, t.group, t.limits = proc, group, limits
+	now := time.Now().UTC()
+	t.state, t.startedAt = Running, &now
+	if t.spec.Timeout > 0 {
+		t.timeoutAt = now.Add(time.Duration(t.spec.Timeout))
+	}
+	return t.arm()
+}
+
+// jobFiles are the files of a job that is being started.
+type jobFiles struct{ record, log, exit *os.File }
+
+// close closes those that are open. nsinit has its own by now.
+func (f *jobFiles) close() {
+	for _, f := range []*os.File{f.record, f.log, f.exit} {
+		f.Close() // of a nil *os.File is an error, and harmless
+	}
+}
+
+// makeFiles makes the job's directory and what is in it. The record comes first:
+// nothing else of a job exists without it.
+func (t *task) makeFiles(f *jobFiles) (err error) {
+	if err := os.Mkdir(t.dir, 0o700); err != nil {
+		return err
+	}
+	r := record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Starting, Spec: t.spec,
+		UID: t.uid, Boot: t.w.boot, CreatedAt: t.created}
+	if f.record, err = r.write(t.dir); err != nil {
+		return err
+	}
+	if err := t.makeScratch(); err != nil {
+		return err
+	}
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | os.O_EXCL
+	if f.log, err = os.OpenFile(filepath.Join(t.dir, logName), flags, 0o600); err != nil {
+		return err
+	}
+	if f.exit, err = os.OpenFile(filepath.Join(t.dir, exitName), flags, 0o600); err != nil {
+		return err
+	}
+	return stream.NewWriter(f.log, 0).Start(t.id, t.spec.Argv, t.created)
+}
+
+func (t *task) makeScratch() error {
+	if t.spec.Limits.ScratchBytes != 0 {
+		return nil
+	}
+	dir := filepath.Join(t.dir, scratchName)
+	return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, int(t.uid), int(t.uid)))
+}
+
+func (t *task) removeFiles() error {
+	if err := t.w.state.remove(t.id); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errFilesLeft, err)
+	}
+	return nil
+}
+
+// launch starts nsinit while the record goes to the disk, and waits for both.
+func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+	synced := make(chan error, 1) // one result, read below
+	go func() { synced <- syncRecord(files.record, t.dir) }()
+	proc, err := t.runInit(ctx, group, files, limits)
+	syncErr := <-synced
+	if err != nil {
+		return nil, err
+	}
+	if syncErr != nil {
+		return nil, errors.Join(fmt.Errorf("sync record: %w", syncErr), proc.Kill(), proc.Wait(), proc.Close())
+	}
+	return proc, nil
+}
+
+func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+	c := nsinit.Config{
+		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge,
+		ReadOnly:   slices.Concat(hostDirs, t.w.cfg.Expose),
+		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
+	}
+	if c.Dir == "" {
+		c.Dir = scratchDir
+	}
+	initDir, err := group.OpenInit()
+	if err != nil {
+		return nil, &StartError{"cgroup", 0, err.Error()}
+	}
+	defer initDir.Close()
+	payloadDir, err := group.OpenPayload()
+	if err != nil {
+		return nil, &StartError{"cgroup", 0, err.Error()}
+	}
+	defer payloadDir.Close()
+	cpuMax, data, err := group.CPUMax(limits)
+	if err != nil {
+		return nil, limitError(err)
+	}
+	if cpuMax != nil {
+		defer cpuMax.Close()
+	}
+	c.CPUMax = data
+	proc, err := t.w.image.Start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax})
+	if e, ok := errors.AsType[*nsinit.StartError](err); ok {
+		return nil, &StartError{e.Stage, int(e.Errno), e.Message}
+	}
+	return proc, err
+}

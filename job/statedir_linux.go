@@ -1,0 +1,125 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names in a state directory.
+const (
+	lockName    = "lock"
+	jobsDir     = "jobs"
+	logName     = "output.jsonl"
+	exitName    = "exit.json"
+	scratchName = "scratch"
+
+	// trashPrefix marks the directory of a job that is being removed. No id
+	// begins with a dot.
+	trashPrefix = ".removed-"
+)
+
+// A stateDir is a worker's directory, locked for it.
+type stateDir struct {
+	path string
+	lock *os.File
+}
+
+// openStateDir makes the directory if need be, checks that nobody else can
+// change what is in it, and locks it.
+func openStateDir(path string) (*stateDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	if err := checkPrivate(path); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s := &stateDir{path, lock}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err == unix.EWOULDBLOCK {
+			err = errors.New("in use by another worker")
+		}
+		return nil, errors.Join(fmt.Errorf("state directory %s: %w", path, err), lock.Close())
+	}
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// checkPrivate refuses a directory that is not root's alone: whoever can write
+// to it decides what runs as whom.
+func checkPrivate(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("state directory %s: is not a directory", path)
+	case st.Uid != 0:
+		return fmt.Errorf("state directory %s: belongs to user %d, not to root", path, st.Uid)
+	case st.Mode&0o077 != 0:
+		return fmt.Errorf("state directory %s: mode %04o lets others in: chmod 0700 it", path, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// prepare makes the directory of the jobs and finishes removals that were cut
+// short.
+func (s *stateDir) prepare() error {
+	jobs := filepath.Join(s.path, jobsDir)
+	if err := os.Mkdir(jobs, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(jobs)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), trashPrefix) {
+			if err := os.RemoveAll(filepath.Join(jobs, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *stateDir) close() error { return s.lock.Close() }
+
+// job returns the directory of the job with an id.
+func (s *stateDir) job(id string) string { return filepath.Join(s.path, jobsDir, id) }
+
+// jobs returns the ids of the jobs that have a directory.
+func (s *stateDir) jobs() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.path, jobsDir))
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if id, ok := ParseID(e.Name()); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// remove deletes the directory of a job. It is renamed first, so that no crash
+// leaves half of a job. RemoveAll follows no link that the job made.
+func (s *stateDir) remove(id string) error {
+	trash := filepath.Join(s.path, jobsDir, trashPrefix+id)
+	if err := os.Rename(s.job(id), trash); err != nil {
+		return err
+	}
+	return os.RemoveAll(trash)
+}

@@ -1,0 +1,264 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"jobworker/cgroupv2"
+	"jobworker/nsinit"
+	"jobworker/stream"
+)
+
+// lastResort is how long after its cgroup was killed a job's nsinit is killed
+// too, and again.
+const lastResort = 5 * time.Second
+
+// A task is a job from the inside.
+type task struct {
+	w       *Worker
+	id      string
+	owner   string
+	key     string
+	spec    Spec // as asked for
+	dir     string
+	uid     uint32
+	created time.Time
+
+	// started is closed when Start has succeeded or failed. What follows is
+	// set before, and not changed after.
+	started  chan struct{}
+	startErr error
+	proc     *nsinit.Process // nil for a job of an earlier worker
+	group    *cgroupv2.Group // nil for a job of an earlier worker
+	limits   Limits          // in force
+
+	done chan struct{} // closed when the job is over, after everything about it is final
+
+	// mu guards the rest, which the task's goroutine changes, and Start and
+	// Stop while it waits for nsinit.
+	mu          sync.Mutex
+	state       State
+	startedAt   *time.Time
+	endedAt     *time.Time
+	timeoutAt   time.Time // when the job is stopped; zero: never
+	killAt      time.Time // when the payload is killed; zero: not yet known
+	reason      string    // why it is being stopped: Stopped or TimedOut
+	by          string    // who stops it
+	killed      bool      // the payload has been killed
+	usage       Usage     // final, once measured
+	measured    bool
+	outputBytes int64
+	verdict     *Verdict
+}
+
+// snapshot describes the job as it is now.
+func (t *task) snapshot() (Job, error) {
+	t.mu.Lock()
+	j, measured := t.describe(), t.measured
+	t.mu.Unlock()
+	if j.State == Ended || j.State == Starting {
+		return j, nil
+	}
+	n, err := t.recorded()
+	if err != nil {
+		return Job{}, err
+	}
+	j.OutputBytes = n
+	if measured {
+		return j, nil
+	}
+	usage, err := t.group.Usage()
+	if err == nil {
+		j.Usage = usage
+		return j, nil
+	}
+	// The cgroup may have gone in the meantime: then the job is ending.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.measured {
+		return Job{}, fmt.Errorf("job %s: %w", t.id, err)
+	}
+	return t.describe(), nil
+}
+
+// describe needs t.mu.
+func (t *task) describe() Job {
+	j := Job{ID: t.id, State: t.state, Owner: t.owner, Spec: t.spec, CreatedAt: t.created,
+		StartedAt: t.startedAt, EndedAt: t.endedAt, Usage: t.usage, OutputBytes: t.outputBytes, Verdict: t.verdict}
+	if t.state != Starting {
+		j.Limits = t.limits
+	}
+	return j
+}
+
+// recorded returns how many bytes of output are in the log.
+func (t *task) recorded() (int64, error) {
+	f, err := os.Open(filepath.Join(t.dir, logName))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return stream.Next(f)
+}
+
+func (t *task) matches(f Filter) bool {
+	if f.Owner != "" && t.owner != f.Owner {
+		return false
+	}
+	for k, v := range f.Labels {
+		if got, ok := t.spec.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	if f.State == "" {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state == f.State
+}
+
+// requestStop begins to end a job that has started.
+func (t *task) requestStop(reason string, o StopOptions) error {
+	name := o.Signal
+	if name == "" {
+		name = t.spec.stopSignal()
+	}
+	sig, err := ParseSignal(name)
+	if err != nil {
+		return &FieldError{"signal", quote(name), err.Error()}
+	}
+	grace := t.spec.grace()
+	if o.Grace != nil {
+		grace = time.Duration(*o.Grace)
+	}
+	if grace < 0 || grace > maxGrace {
+		return &FieldError{"grace", grace.String(), "must be from 0s to 24h"}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == Ended {
+		return nil
+	}
+	first := t.state == Running
+	if first {
+		t.state, t.reason, t.by = Stopping, reason, o.By
+	}
+	if at := time.Now().Add(grace); t.killAt.IsZero() || at.Before(t.killAt) {
+		t.killAt = at
+	}
+	if first || o.Signal != "" {
+		err = t.send(sig)
+	}
+	return errors.Join(err, t.arm())
+}
+
+// signal sends sig to the main process of a job that has started.
+func (t *task) signal(sig int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == Ended {
+		return ErrEnded
+	}
+	return t.send(sig)
+}
+
+// send needs t.mu. SIGKILL goes to all of the job's processes, because nsinit
+// cannot catch it to forward it; the others would not outlive the main process
+// anyway.
+func (t *task) send(sig int) error {
+	if sig == sigKill {
+		return t.group.Kill()
+	}
+	return t.proc.Signal(sig)
+}
+
+const sigKill = 9
+
+// kill ends the job without delay.
+func (t *task) kill() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == Ended || t.proc == nil {
+		return
+	}
+	t.killAt = time.Now()
+	if err := t.arm(); err != nil {
+		t.w.cfg.Log.Error("kill job", "job", t.id, "err", err)
+	}
+}
+
+// arm needs t.mu. It has the task's goroutine wake up at the next time at which
+// it has something to do.
+func (t *task) arm() error {
+	next := t.killAt
+	if next.IsZero() {
+		next = t.timeoutAt
+	}
+	err := t.proc.SetDeadline(next)
+	if errors.Is(err, os.ErrClosed) {
+		return nil // nsinit has been reaped
+	}
+	return err
+}
+
+// supervise is the goroutine of a job: it waits until nsinit has ended, does
+// what falls due until then, and closes the books.
+func (t *task) supervise() {
+	defer t.w.running.Done()
+	for {
+		err := t.proc.Wait()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			// Nothing is known of the process any more, but the end of
+			// its cgroup still is: finish waits for it.
+			t.w.cfg.Log.Error("wait for job", "job", t.id, "err", err)
+			break
+		}
+		t.due()
+	}
+	t.finish()
+	t.proc.Close()
+	close(t.done)
+}
+
+// due does what has fallen due: the timeout, then the end of the grace period,
+// then the last resort.
+func (t *task) due() {
+	now := time.Now()
+	t.mu.Lock()
+	timeout := t.killAt.IsZero() && !now.Before(t.timeoutAt)
+	force := !t.killAt.IsZero() && !now.Before(t.killAt)
+	t.mu.Unlock()
+	var err error
+	switch {
+	case timeout:
+		err = t.requestStop(TimedOut, StopOptions{})
+	case force:
+		err = t.force()
+	}
+	if err != nil {
+		t.w.cfg.Log.Error("end job", "job", t.id, "err", err)
+	}
+}
+
+// force kills the payload, which leaves nsinit to record the last of the output,
+// or kills nsinit if that was of no use. A process in an uninterruptible sleep
+// survives both until it wakes up, so this repeats.
+func (t *task) force() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.group.Kill()
+	if t.killed {
+		err = errors.Join(err, t.proc.Kill())
+	}
+	t.killed = true
+	t.killAt = time.Now().Add(lastResort)
+	return errors.Join(err, t.arm())
+}
