@@ -55,22 +55,9 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "vmexec:", err)
 		return 125
 	}
-	m := machine{}
-	fs := flag.NewFlagSet("vmexec", flag.ContinueOnError)
+	var m machine
+	fs := m.flags(filepath.Join(cache, "jobworker"))
 	fs.SetOutput(stderr)
-	fs.StringVar(&m.kernel, "kernel", filepath.Join(cache, "jobworker", "vmlinuz"), "kernel `image` to boot")
-	fs.StringVar(&m.busybox, "busybox", filepath.Join(cache, "jobworker", "busybox"), "static busybox `binary` for the guest")
-	fs.StringVar(&m.memory, "memory", "1G", "guest memory `size`; race-enabled binaries want 3G")
-	fs.StringVar(&m.accel, "accel", "tcg", "QEMU `accelerator`; kvm is faster where it works, and hangs where it only seems to")
-	fs.DurationVar(&m.timeout, "timeout", 11*time.Minute, "how long the guest may run; longer than go test's own -timeout, whose report says more")
-	fs.Func("file", "copy `host[:guest]` into the guest (repeatable)", func(s string) error {
-		m.files = append(m.files, s)
-		return nil
-	})
-	fs.Usage = func() {
-		fmt.Fprintln(stderr, "usage: vmexec [flags] program [argument ...]")
-		fs.PrintDefaults()
-	}
 	switch err := fs.Parse(args); {
 	case err == flag.ErrHelp:
 		return 0
@@ -89,4 +76,24 @@ func run(args []string, stderr io.Writer) int {
 		return 125
 	}
 	return status
+}
+
+// flags declares the command line, which fills m; cache holds the defaults of
+// what is booted.
+func (m *machine) flags(cache string) *flag.FlagSet {
+	fs := flag.NewFlagSet("vmexec", flag.ContinueOnError)
+	fs.StringVar(&m.kernel, "kernel", filepath.Join(cache, "vmlinuz"), "kernel `image` to boot")
+	fs.StringVar(&m.busybox, "busybox", filepath.Join(cache, "busybox"), "static busybox `binary` for the guest")
+	fs.StringVar(&m.memory, "memory", "1G", "guest memory `size`; race-enabled binaries want 3G")
+	fs.StringVar(&m.accel, "accel", "tcg", "QEMU `accelerator`; kvm is faster where it works, and hangs where it only seems to")
+	fs.DurationVar(&m.timeout, "timeout", 11*time.Minute, "how long the guest may run; longer than go test's own -timeout, whose report says more")
+	fs.Func("file", "copy `host[:guest]` into the guest (repeatable)", func(s string) error {
+		m.files = append(m.files, s)
+		return nil
+	})
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "usage: vmexec [flags] program [argument ...]")
+		fs.PrintDefaults()
+	}
+	return fs
 }

@@ -59,6 +59,7 @@ func (h host) run(t *testing.T, script string, flags ...string) (stdout, stderr 
 func TestMachine(t *testing.T) {
 	h := newHost(t)
 	t.Run("status, output and clock", func(t *testing.T) {
+		t.Parallel()
 		const binary = `\001\026\r\n\377` // bytes a terminal would act on or change
 		before := time.Now().Truncate(time.Second)
 		stdout, stderr, status := h.run(t, `printf '`+binary+`'; date +%s; exit 3`)
@@ -76,23 +77,27 @@ func TestMachine(t *testing.T) {
 		}
 	})
 	t.Run("killed by a signal", func(t *testing.T) {
+		t.Parallel()
 		if _, stderr, status := h.run(t, `kill -9 $$`); status != 137 {
 			t.Errorf("status %d, want 137\n%s", status, stderr)
 		}
 	})
 	t.Run("kernel panic", func(t *testing.T) {
+		t.Parallel()
 		_, stderr, status := h.run(t, `echo c >/proc/sysrq-trigger; sleep 1000`)
 		if status != 125 || !strings.Contains(stderr, "Kernel panic") {
 			t.Errorf("status %d, want 125 and the console\n%s", status, stderr)
 		}
 	})
 	t.Run("hang", func(t *testing.T) {
+		t.Parallel()
 		_, stderr, status := h.run(t, `sleep 1000`, "-timeout", "4s")
 		if status != 125 || !strings.Contains(stderr, "still running after 4s") {
 			t.Errorf("status %d, want 125 and the reason\n%s", status, stderr)
 		}
 	})
 	t.Run("power off without a status", func(t *testing.T) {
+		t.Parallel()
 		_, stderr, status := h.run(t, `reboot -f`)
 		if status != 125 || !strings.Contains(stderr, "without a status") {
 			t.Errorf("status %d, want 125 and the reason\n%s", status, stderr)
