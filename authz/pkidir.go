@@ -137,10 +137,10 @@ type made struct {
 	dirs, files []string
 }
 
-// undoable runs make and returns the files it made; on an error they are removed again.
-func undoable(what string, make func(*made) error) ([]string, error) {
+// undoable runs fill and returns the files it made; on an error they are removed again.
+func undoable(what string, fill func(*made) error) ([]string, error) {
 	m := &made{}
-	if err := make(m); err != nil {
+	if err := fill(m); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", what, err), m.undo())
 	}
 	return m.files, nil
