@@ -31,7 +31,7 @@ type Client struct {
 	// before the first request.
 	IdleTimeout time.Duration
 
-	base *url.URL
+	base string // without a slash at its end
 	http *http.Client
 }
 
@@ -63,8 +63,7 @@ func NewClient(baseURL string, cfg *tls.Config) (*Client, error) {
 	if cfg == nil {
 		return nil, fmt.Errorf("worker's address %q: no TLS configuration", baseURL)
 	}
-	u.Path = ""
-	return &Client{base: u, http: &http.Client{
+	return &Client{base: "https://" + u.Host, http: &http.Client{
 		Transport:     newTransport(cfg),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -321,7 +320,7 @@ func (c *Client) post(ctx context.Context, path string, q url.Values, body any) 
 }
 
 func (c *Client) request(ctx context.Context, method, path string, q url.Values, body io.Reader) (*http.Request, error) {
-	return http.NewRequestWithContext(ctx, method, c.base.JoinPath().String()+path+queryString(q), body)
+	return http.NewRequestWithContext(ctx, method, c.base+path+queryString(q), body)
 }
 
 func queryString(q url.Values) string {

@@ -12,10 +12,6 @@ import (
 	"jobworker/stream"
 )
 
-// maxLine bounds one line of a stream. The longest is a start frame whose
-// arguments are escaped to six bytes each.
-const maxLine = 8 << 20
-
 // A Stream is a job's output as it arrives. It is for one goroutine, but for
 // Close, which may come from another.
 type Stream struct {
@@ -100,9 +96,9 @@ func (s *Stream) Next() (stream.Frame, error) {
 			break
 		}
 		switch f.Type {
-		case "ping":
+		case stream.TypePing:
 			continue
-		case "end":
+		case stream.TypeEnd:
 			s.end, s.err, s.next = &f, s.last(), f.Next
 		default:
 			s.next = max(s.next, f.Offset+int64(len(f.Data))+f.Bytes)
@@ -129,7 +125,7 @@ func (s *Stream) line() ([]byte, error) {
 	line, err := s.lines.ReadSlice('\n')
 	if err == bufio.ErrBufferFull {
 		s.long = s.long[:0]
-		for err == bufio.ErrBufferFull && len(s.long) <= maxLine {
+		for err == bufio.ErrBufferFull && len(s.long) <= stream.MaxLine {
 			s.long = append(s.long, line...)
 			line, err = s.lines.ReadSlice('\n')
 		}
@@ -137,8 +133,8 @@ func (s *Stream) line() ([]byte, error) {
 		line = s.long
 	}
 	switch {
-	case len(line) > maxLine:
-		return nil, fmt.Errorf("stream: a line is longer than %d bytes", maxLine)
+	case len(line) > stream.MaxLine:
+		return nil, fmt.Errorf("stream: a line is longer than %d bytes", stream.MaxLine)
 	case err != nil:
 		return nil, s.cut(err)
 	}

@@ -26,23 +26,70 @@ const (
 	TypeBadRequest       = "bad-request"            // 400: a parameter, header or body that is not understood
 	TypeInvalidSpec      = "invalid-spec"           // 400: a job as no worker would start it; see field and value
 	TypeForbidden        = "forbidden"              // 403: the policy says no
-	TypeExpired          = "certificate-expired"    // 403: the client's certificate is no longer valid
+	TypeIdentity         = "certificate-rejected"   // 403: the client's certificate has expired, or names nobody
 	TypeNotFound         = "not-found"              // 404: no such job, or not yours to see; or no such endpoint
 	TypeMethodNotAllowed = "method-not-allowed"     // 405: see the header Allow
+	TypeTimeout          = "request-timeout"        // 408: the body did not come in time
 	TypeJobEnded         = "job-ended"              // 409: a signal to a job that is over
 	TypeJobRunning       = "job-running"            // 409: delete of a job that is not over
-	TypeKeyReused        = "key-reused"             // 409: the Idempotency-Key came with another body before
+	TypeKeyReused        = "key-reused"             // 409: the Idempotency-Key came with another job before
 	TypeTooLarge         = "too-large"              // 413: the body is longer than MaxBody
-	TypeUnsupportedMedia = "unsupported-media-type" // 415: the body is not application/json
-	TypeOffsetOutOfRange = "offset-out-of-range"    // 416: beyond the end of the output
-	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce
+	TypeMediaType        = "unsupported-media-type" // 415: the body is not application/json
+	TypeOffset           = "offset-out-of-range"    // 416: beyond the end of the output
+	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce; see field
 	TypeStartFailed      = "start-failed"           // 422: the program could not be executed; see stage and errno
-	TypeTooManyJobs      = "too-many-jobs"          // 429: remove finished jobs first; see the header Retry-After
 	TypeInternal         = "internal"               // 500: a fault of the worker; its log has the cause
+	TypeNoCapacity       = "no-capacity"            // 503: the worker holds as many jobs as it can; see the header Retry-After
 	TypeShuttingDown     = "shutting-down"          // 503: see the header Retry-After
-	TypeRequestTimeout   = "request-timeout"        // 408: the body did not come in time
-	TypeNotAcceptable    = "not-acceptable"         // 406: the media type asked for is not offered
 )
+
+// problemKinds are the status and title of each type.
+var problemKinds = map[string]struct {
+	status int
+	title  string
+}{
+	TypeBadRequest:       {400, "the request is not understood"},
+	TypeInvalidSpec:      {400, "the job is not valid"},
+	TypeForbidden:        {403, "not allowed"},
+	TypeIdentity:         {403, "the client's certificate is not accepted"},
+	TypeNotFound:         {404, "not found"},
+	TypeMethodNotAllowed: {405, "method not allowed"},
+	TypeTimeout:          {408, "the request took too long"},
+	TypeJobEnded:         {409, "the job has ended"},
+	TypeJobRunning:       {409, "the job has not ended"},
+	TypeKeyReused:        {409, "the idempotency key was used for another job"},
+	TypeTooLarge:         {413, "the body is too large"},
+	TypeMediaType:        {415, "the body is of the wrong media type"},
+	TypeOffset:           {416, "the offset is beyond the output"},
+	TypeLimitUnavailable: {422, "a limit cannot be enforced here"},
+	TypeStartFailed:      {422, "the job could not be started"},
+	TypeInternal:         {500, "internal error"},
+	TypeNoCapacity:       {503, "the worker is full"},
+	TypeShuttingDown:     {503, "the worker is shutting down"},
+}
+
+// problem returns a Problem of one of the types.
+func problem(kind, detail string) *Problem {
+	k := problemKinds[kind]
+	return &Problem{Type: kind, Title: k.title, Status: k.status, Detail: detail}
+}
+
+// wrong returns a Problem of one of the types about one field, parameter or
+// header and its value.
+func wrong(kind, field, value, detail string) *Problem {
+	p := problem(kind, detail)
+	p.Field, p.Value = field, shorten(value)
+	return p
+}
+
+// shorten bounds what is repeated of a request in its answer.
+func shorten(s string) string {
+	const most = 256
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
 
 // Error gives the detail, or the title, with the request's id where the fault
 // is the worker's own.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"time"
 
+	"jobworker/authz"
 	"jobworker/job"
 	"jobworker/stream"
 )
@@ -68,11 +69,13 @@ type SignalRequest struct {
 
 // WhoAmI is the answer to GET /v1/whoami: how the worker sees the client.
 type WhoAmI struct {
-	User        string    `json:"user"`        // the certificate's common name
-	Groups      []string  `json:"groups"`      // its organizations
-	Roles       []string  `json:"roles"`       // what the policy makes of them
-	Actions     []string  `json:"actions"`     // what those roles allow
-	Sees        string    `json:"sees"`        // whose jobs: "all", "own" or "none"
+	User   string   `json:"user"`   // the certificate's common name
+	Groups []string `json:"groups"` // its organizations
+
+	// Rights are what the policy makes of them: roles, actions with their
+	// scopes, and whose jobs the client sees.
+	authz.Rights
+
 	Fingerprint string    `json:"fingerprint"` // hex SHA-256 of the certificate
 	NotAfter    time.Time `json:"not_after"`   // when the certificate expires
 }
@@ -88,7 +91,8 @@ type ListOptions struct {
 }
 
 // OutputOptions select output for Client.Output. The zero value asks for
-// everything there is now. At most one of Offset, TailLines and Since may be set.
+// everything there is now. Of Offset, TailLines and Since the latest starting point
+// counts.
 type OutputOptions struct {
 	Offset    int64         // first byte wanted, counted over both streams
 	TailLines int           // start with the last n lines; 0: not asked for

@@ -1,0 +1,183 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"jobworker/authz"
+	"jobworker/job"
+)
+
+// options are what the flags say.
+type options struct {
+	listen  string
+	files   authz.ServerFiles
+	policy  string
+	worker  job.Config
+	version bool
+}
+
+// required are the flags without which nothing can be served.
+var required = []string{"tls-cert", "tls-key", "client-ca"}
+
+// makeFiles is what to do about their files.
+const makeFiles = "`jobcli tls init -dir pki -host 127.0.0.1 -admin NAME` makes all three"
+
+func (o *options) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet("jobworker", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // mistakes are one line, see parse
+	o.worker.DefaultMemory, o.worker.DefaultPids = 1<<30, 512
+	o.worker.UIDBase, o.worker.UIDCount = 1879048192, 65536
+	fs.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to serve on; port 0 picks one")
+	fs.StringVar(&o.worker.StateDir, "state-dir", "/var/lib/jobworker", "`directory` of jobs, their records and output")
+	fs.StringVar(&o.files.Cert, "tls-cert", "", "`file` with the server's certificate, PEM (required)")
+	fs.StringVar(&o.files.Key, "tls-key", "", "`file` with its private key, mode 0600 (required)")
+	fs.StringVar(&o.files.ClientCA, "client-ca", "", "`file` with the CAs that sign clients, PEM (required)")
+	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
+	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in; default: the delegated unit's, else jobworker below the cgroup2 mount")
+	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
+	fs.Var((*uid)(&o.worker.UIDBase), "uid-base", "first `uid` of those that jobs run as")
+	fs.Var((*uid)(&o.worker.UIDCount), "uid-count", "`number` of them: the most jobs that can be kept")
+	fs.Var((*size)(&o.worker.DefaultMemory), "default-memory", "memory limit in `bytes` of a job that asks for none, as in 512M or 1G")
+	fs.Int64Var(&o.worker.DefaultPids, "default-pids", 512, "limit of a job that asks for none on its `number` of processes and threads")
+	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
+	fs.BoolVar(&o.version, "version", false, "print the version and exit")
+	return fs
+}
+
+// usageError is a mistake on the command line or in the environment.
+type usageError struct{ error }
+
+// parse reads the environment, then args, which count more.
+func parse(args []string, getenv func(string) string) (o options, err error) {
+	fs := o.flags()
+	fs.VisitAll(func(f *flag.Flag) {
+		if v := getenv(envName(f.Name)); v != "" && err == nil {
+			err = fs.Set(f.Name, v)
+			if err != nil {
+				err = usageError{fmt.Errorf("%s=%q: %w", envName(f.Name), v, err)}
+			}
+		}
+	})
+	if err != nil {
+		return o, err
+	}
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return o, err
+		}
+		return o, usageError{err}
+	}
+	return o, o.check(fs)
+}
+
+func (o *options) check(fs *flag.FlagSet) error {
+	if fs.NArg() > 0 {
+		return usageError{fmt.Errorf("%q: takes flags only", fs.Arg(0))}
+	}
+	if o.version {
+		return nil
+	}
+	for _, name := range required {
+		if fs.Lookup(name).Value.String() == "" {
+			return usageError{fmt.Errorf("-%s (or %s) is missing; %s", name, envName(name), makeFiles)}
+		}
+	}
+	if p := o.worker.DefaultPids; p < 1 {
+		return usageError{fmt.Errorf("-default-pids %d: must be at least 1", p)}
+	}
+	return nil
+}
+
+// envName is the environment variable of a flag.
+func envName(flag string) string {
+	return "JOBWORKER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// usage prints the flags and their environment variables.
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usage: jobworker -tls-cert FILE -tls-key FILE -client-ca FILE [flags]\n\n"+
+		"Runs jobs for remote clients. SIGHUP reads certificates and policy again;\n"+
+		"SIGTERM and SIGINT stop the jobs and end it, a second one ends it at once.\n\n")
+	new(options).flags().VisitAll(func(f *flag.Flag) {
+		name, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  -%s %s\n    \t%s\n", f.Name, name, text)
+		if f.DefValue != "" && f.DefValue != "false" {
+			fmt.Fprintf(w, "    \tdefault %s\n", f.DefValue)
+		}
+		fmt.Fprintf(w, "    \t$%s\n", envName(f.Name))
+	})
+}
+
+// A uid is a number of 32 bits, not 0.
+type uid uint32
+
+func (u *uid) String() string { return strconv.FormatUint(uint64(*u), 10) }
+
+// Set implements flag.Value.
+func (u *uid) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == 0 {
+		return fmt.Errorf("must be a whole number from 1 to %d", uint32(math.MaxUint32))
+	}
+	*u = uid(n)
+	return nil
+}
+
+// A size is a number of bytes.
+type size int64
+
+func (b *size) String() string {
+	for _, u := range units {
+		if n := int64(*b); n > 0 && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(*b), 10)
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"", 1}}
+
+// Set implements flag.Value.
+func (b *size) Set(s string) error {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(s, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n < 1 || n > math.MaxInt64/u.bytes || digits[0] == '+' {
+			break
+		}
+		*b = size(n * u.bytes)
+		return nil
+	}
+	return errors.New("must be a number of bytes, at least 1, with K, M, G or T for powers of 1024")
+}
+
+// A list is a flag that may be repeated.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ":") }
+
+// Set implements flag.Value.
+func (l *list) Set(s string) error {
+	for dir := range strings.SplitSeq(s, ":") {
+		if cmp.Or(dir, "x")[0] != '/' {
+			return fmt.Errorf("%q: must be an absolute path", dir)
+		}
+		*l = append(*l, dir)
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"jobworker/authz"
+	"jobworker/job"
+)
+
+// An exchange is one request on its way to its answer.
+type exchange struct {
+	s      *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	id     string // of this request, in the answer and in every log line
+	who    authz.Identity
+	policy *authz.Policy // one for the whole request
+	query  params
+}
+
+// serve identifies the client and turns the error of f into an answer.
+func (s *Server) serve(f func(*exchange) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{s: s, w: w, r: r, id: rand.Text(), policy: s.policy.Load()}
+		h := w.Header()
+		h.Set("Request-Id", x.id)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		err := x.disarm() // an HTTP/1.1 connection keeps the last request's deadline
+		if err == nil {
+			err = x.identify()
+		}
+		if err == nil && s.ctx.Err() != nil {
+			err = errShutdown
+		}
+		if err == nil {
+			err = f(x)
+		}
+		if err != nil {
+			x.fail(err)
+		}
+	}
+}
+
+// identify finds out who the client is. A connection may outlive its
+// certificate, so this is asked at every request, and again by every stream.
+func (x *exchange) identify() error {
+	who, err := x.s.cfg.TLS.Identify(x.r.TLS)
+	if err != nil {
+		x.audit("identify", "", "", false, err.Error())
+		x.w.Header().Set("Connection", "close") // the next one needs another handshake
+		return problem(TypeIdentity, err.Error())
+	}
+	x.who = who
+	return nil
+}
+
+// allow asks the policy whether the client may do a to the job of owner, and
+// logs the decision.
+func (x *exchange) allow(a authz.Action, id, owner string) error {
+	ok, reason := x.policy.Allow(x.who, a, owner)
+	x.audit(a, id, owner, ok, reason)
+	if !ok {
+		return problem(TypeForbidden, string(a)+": "+reason)
+	}
+	return nil
+}
+
+func (x *exchange) audit(a authz.Action, id, owner string, ok bool, reason string) {
+	x.s.cfg.Audit.Log(x.r.Context(), authz.Decision{
+		Identity: x.who, RequestID: x.id, Action: a, Object: id, Owner: owner,
+		Remote: x.r.RemoteAddr, Allow: ok, Reason: reason,
+	})
+}
+
+// job returns the job that the path names, if the client may do a to it. A job
+// that the client may not see is answered as one that is not there.
+func (x *exchange) job(a authz.Action) (Job, error) {
+	id := x.r.PathValue("id")
+	j, err := x.s.cfg.Worker.Status(id)
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		x.audit(a, id, "", false, "no such job")
+		return Job{}, err
+	case err != nil:
+		return Job{}, err
+	case !x.policy.Sees(x.who, j.Owner):
+		x.audit(a, id, j.Owner, false, "not visible")
+		return Job{}, job.ErrNotFound
+	}
+	return j, x.allow(a, id, j.Owner)
+}
+
+// readBody decodes the body into *v. It is refused when it is longer than
+// MaxBody, takes longer than BodyTimeout or is not JSON.
+func (x *exchange) readBody(v any) error {
+	if t, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || t != mediaJSON {
+		return wrong(TypeMediaType, "Content-Type", x.r.Header.Get("Content-Type"), "must be "+mediaJSON)
+	}
+	if e := x.r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return wrong(TypeMediaType, "Content-Encoding", e, "must not be encoded")
+	}
+	rc := http.NewResponseController(x.w)
+	if err := rc.SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout)); err != nil {
+		return err
+	}
+	err := job.DecodeJSON(http.MaxBytesReader(x.w, x.r.Body, MaxBody), v)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return problem(TypeTimeout, "the body did not come within "+x.s.cfg.BodyTimeout.String())
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem(TypeTooLarge, "the body is longer than "+strconv.Itoa(MaxBody)+" bytes")
+	}
+	if _, ok := errors.AsType[*job.FieldError](err); err != nil && !ok {
+		return problem(TypeBadRequest, "the body is cut short: "+err.Error())
+	}
+	return errors.Join(err, rc.SetReadDeadline(time.Time{}))
+}
+
+// readBodyIfAny is readBody for a request that may have none.
+func (x *exchange) readBodyIfAny(v any) error {
+	if x.r.ContentLength == 0 {
+		return nil
+	}
+	return x.readBody(v)
+}
+
+// reply sends v as JSON.
+func (x *exchange) reply(status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	x.w.Header().Set("Content-Type", mediaJSON)
+	x.write(status, append(b, '\n'))
+	return nil
+}
+
+// fail answers with err. Nothing of the answer has been sent yet.
+func (x *exchange) fail(err error) {
+	if x.r.Context().Err() != nil && context.Cause(x.r.Context()) != errShutdown {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+	p := problemOf(err)
+	if p.Type == TypeInternal {
+		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelError, "internal error",
+			slog.String("request_id", x.id), slog.String("request", x.r.Pattern), slog.String("error", err.Error()))
+	}
+	p.RequestID = x.id
+	h := x.w.Header()
+	h.Set("Content-Type", mediaProblem)
+	if p.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "5")
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic("httpapi: " + err.Error()) // strings and numbers only
+	}
+	x.write(p.Status, append(b, '\n'))
+}
+
+// write sends a whole answer. Its deadline stays armed: what is still buffered is
+// sent when the handler has returned.
+func (x *exchange) write(status int, body []byte) {
+	if len(body) > 0 {
+		x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	err := x.arm()
+	if err == nil {
+		x.w.WriteHeader(status)
+		_, err = x.w.Write(body)
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// send writes p, a part of an answer, to the client now:
+//
+//	arm the deadline | write | flush | clear the deadline
+//
+// A deadline that stays armed would reset an HTTP/2 stream that is idle.
+func (x *exchange) send(p []byte) error {
+	if err := x.arm(); err != nil {
+		return err
+	}
+	if _, err := x.w.Write(p); err != nil {
+		return err
+	}
+	if err := http.NewResponseController(x.w).Flush(); err != nil {
+		return err
+	}
+	return x.disarm()
+}
+
+// arm cuts the request when the client does not accept within WriteTimeout what
+// is written from here on.
+func (x *exchange) arm() error {
+	return http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.s.cfg.WriteTimeout))
+}
+
+func (x *exchange) disarm() error {
+	return http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+}

@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+
+	"jobworker/job"
+	"jobworker/stream"
+)
+
+// faults are the errors of package job that are the client's to handle.
+var faults = []struct {
+	err  error
+	kind string
+}{
+	{job.ErrEnded, TypeJobEnded},
+	{job.ErrRunning, TypeJobRunning},
+	{job.ErrKeyReused, TypeKeyReused},
+	{job.ErrNoUID, TypeNoCapacity},
+	{job.ErrClosed, TypeShuttingDown},
+	{errShutdown, TypeShuttingDown},
+	{context.Canceled, TypeShuttingDown}, // where it was the client nobody reads it
+	{stream.ErrOffset, TypeOffset},
+}
+
+// problemOf returns the answer for err. What is not known is internal, and what
+// it says is for the log alone.
+func problemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	if e, ok := errors.AsType[*job.FieldError](err); ok {
+		p := problem(TypeBadRequest, e.Problem)
+		p.Field, p.Value = e.Field, e.Value
+		return p
+	}
+	if e, ok := errors.AsType[*job.LimitError](err); ok {
+		return wrong(TypeLimitUnavailable, e.Field, "", e.Reason)
+	}
+	if e, ok := errors.AsType[*job.StartError](err); ok {
+		p := problem(TypeStartFailed, e.Message)
+		p.Stage, p.Errno = e.Stage, e.Errno
+		return p
+	}
+	if errors.Is(err, job.ErrNotFound) {
+		return notFound("/v1/jobs/")
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.err) {
+			return problem(f.kind, "")
+		}
+	}
+	return problem(TypeInternal, "see the worker's log")
+}
+
+// invalidSpec makes what is wrong with a part of the request a fault of the job
+// that it asks for.
+func invalidSpec(err error) error {
+	e, ok := errors.AsType[*job.FieldError](err)
+	if !ok {
+		return err
+	}
+	p := problem(TypeInvalidSpec, e.Problem)
+	p.Field, p.Value = e.Field, e.Value
+	return p
+}

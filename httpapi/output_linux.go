@@ -1,0 +1,156 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"jobworker/authz"
+	"jobworker/stream"
+)
+
+// An outputStream sends a job's output to one client.
+type outputStream struct {
+	*exchange
+	job Job // as it was when the stream began
+	rd  *stream.Reader
+	raw bool
+	buf []byte // payload of the lines at hand, if raw
+}
+
+// stream answers with the output of j that q selects. It returns an error only
+// while it can still be answered; what goes wrong later aborts the connection
+// (HTTP/1.1) or resets the stream (HTTP/2), so that the client does not take
+// what it has for all.
+func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
+	rd, err := x.s.cfg.Worker.Output(j.ID, q)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	o := &outputStream{exchange: x, job: j, rd: rd, raw: raw}
+	o.header()
+	if x.r.Method == http.MethodHead {
+		return nil
+	}
+	if err := o.run(); err != nil {
+		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelInfo, "stream cut",
+			slog.String("request_id", x.id), slog.String("job", j.ID), slog.String("user", x.who.User), slog.String("error", err.Error()))
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+func (o *outputStream) header() {
+	h := o.w.Header()
+	switch accept := o.r.Header.Get("Accept"); {
+	case o.raw:
+		h.Set("Content-Type", mediaRaw)
+		h.Set("Trailer", "Job-State, Job-Exit-Code")
+	case strings.Contains(accept, mediaNDJSON) && !strings.Contains(accept, mediaLines):
+		h.Set("Content-Type", mediaNDJSON)
+	default:
+		h.Set("Content-Type", mediaLines)
+	}
+	o.w.WriteHeader(http.StatusOK)
+}
+
+// run sends the headers at once, then lines until there are no more.
+func (o *outputStream) run() error {
+	err := o.send(nil)
+	for err == nil {
+		var lines []byte
+		lines, err = o.next()
+		switch {
+		case err == nil:
+			err = o.lines(lines)
+		case err == io.EOF:
+			return o.end(o.rd.End())
+		case context.Cause(o.r.Context()) == errShutdown:
+			end := o.rd.End()
+			end.Reason = stream.EndShutdown
+			return o.end(end)
+		case o.r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			err = o.idle()
+		}
+	}
+	return err
+}
+
+// next waits for lines until the client has to be told that the stream lives,
+// or its certificate ends.
+func (o *outputStream) next() ([]byte, error) {
+	if err := o.stillAllowed(); err != nil {
+		return nil, err
+	}
+	if err := o.r.Context().Err(); err != nil {
+		return nil, err
+	}
+	wake := time.Now().Add(o.s.cfg.Heartbeat)
+	if expiry := o.who.NotAfter.Add(time.Millisecond); expiry.Before(wake) {
+		wake = expiry
+	}
+	ctx, cancel := context.WithDeadline(o.r.Context(), wake)
+	defer cancel()
+	return o.rd.Next(ctx)
+}
+
+// stillAllowed decides again what was decided when the stream began: the
+// certificate may have expired, its CA may be gone, and the policy may be
+// another. Revocation, once there is such a thing, is a matter of
+// authz.ServerTLS.Identify and needs nothing here.
+func (o *outputStream) stillAllowed() error {
+	if err := o.identify(); err != nil {
+		return err
+	}
+	ok, reason := o.s.policy.Load().Allow(o.who, authz.JobOutput, o.job.Owner)
+	if !ok {
+		o.audit(authz.JobOutput, o.job.ID, o.job.Owner, false, reason)
+		return errors.New(reason)
+	}
+	return nil
+}
+
+func (o *outputStream) lines(lines []byte) error {
+	if !o.raw {
+		return o.send(lines)
+	}
+	var err error
+	if o.buf, err = stream.AppendPayload(o.buf[:0], lines); err != nil {
+		return err
+	}
+	return o.send(o.buf)
+}
+
+func (o *outputStream) idle() error {
+	if o.raw {
+		return nil
+	}
+	return o.send(stream.Frame{Type: stream.TypePing}.Append(nil))
+}
+
+// end is the last line, or the trailers of a raw stream. A raw stream has no way
+// to say that the worker goes down, so it is cut.
+func (o *outputStream) end(f stream.Frame) error {
+	if !o.raw {
+		return errors.Join(o.send(f.Append(nil)), o.arm())
+	}
+	if f.Reason == stream.EndShutdown {
+		return errShutdown
+	}
+	j, err := o.s.cfg.Worker.Status(o.job.ID)
+	if err != nil {
+		return err
+	}
+	h := o.w.Header()
+	h.Set("Job-State", string(j.State))
+	if j.Verdict != nil && j.Verdict.Code != nil {
+		h.Set("Job-Exit-Code", strconv.Itoa(*j.Verdict.Code))
+	}
+	return o.arm()
+}

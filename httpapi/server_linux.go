@@ -1,0 +1,139 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"jobworker/authz"
+	"jobworker/job"
+)
+
+// A Config is what a Server is made of. The zero value of every field but Worker
+// and TLS asks for the default.
+type Config struct {
+	Worker *job.Worker      // runs the jobs; the Server does not shut it down
+	TLS    *authz.ServerTLS // certificates, and who a client is
+	Policy *authz.Policy    // who may do what; nil: authz.Builtin
+	Audit  *authz.Audit     // gets every decision; nil: they are not logged
+	Log    *slog.Logger     // faults of the worker and refused connections; nil: not logged
+
+	// Heartbeat is the longest that a following stream is silent. Zero means
+	// DefaultHeartbeat; a longer one does too, since clients rely on it.
+	Heartbeat time.Duration
+
+	// WriteTimeout is how long a client may take to accept one piece of an
+	// answer, at most some 256 KiB, before its request is cut. Zero means
+	// 30 seconds.
+	WriteTimeout time.Duration
+
+	// BodyTimeout is how long a client may take to send a request's body.
+	// Zero means 30 seconds.
+	BodyTimeout time.Duration
+
+	// HeaderTimeout is how long a client may take for the TLS handshake, and
+	// then for the header of a request. Zero means 10 seconds.
+	HeaderTimeout time.Duration
+}
+
+// A Server serves the API to any number of listeners. It is safe for concurrent
+// use.
+type Server struct {
+	cfg    Config
+	policy atomic.Pointer[authz.Policy]
+	http   *http.Server
+
+	// ctx is the parent of every request's context. It ends, with the cause
+	// errShutdown, when Shutdown begins.
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+// errShutdown is why a request's context ended, where it was not the client.
+var errShutdown = errors.New("the worker is shutting down")
+
+// NewServer returns a Server that serves nothing yet.
+func NewServer(cfg Config) *Server {
+	s := &Server{cfg: cfg.withDefaults()}
+	s.policy.Store(s.cfg.Policy)
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	s.http = s.newHTTP()
+	return s
+}
+
+func (c Config) withDefaults() Config {
+	if c.Policy == nil {
+		c.Policy = authz.Builtin()
+	}
+	if c.Audit == nil {
+		c.Audit = authz.NewAudit(nil)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Heartbeat <= 0 || c.Heartbeat > DefaultHeartbeat {
+		c.Heartbeat = DefaultHeartbeat
+	}
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.BodyTimeout, 30*time.Second)
+	setDefault(&c.HeaderTimeout, 10*time.Second)
+	return c
+}
+
+func setDefault(d *time.Duration, v time.Duration) {
+	if *d <= 0 {
+		*d = v
+	}
+}
+
+// newHTTP bounds what a client can hold: http.Server alone has no timeout at
+// all. There is no WriteTimeout here because it would end every stream; see
+// outputStream.send for the deadline of each write.
+func (s *Server) newHTTP() *http.Server {
+	return &http.Server{
+		Handler:                      s.handler(),
+		TLSConfig:                    s.cfg.TLS.Config(),
+		ReadHeaderTimeout:            s.cfg.HeaderTimeout, // of the TLS handshake too
+		IdleTimeout:                  2 * time.Minute,
+		MaxHeaderBytes:               64 << 10,
+		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before the certificate is looked at
+		ErrorLog:                     slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          250,
+			MaxReadFrameSize:              64 << 10,
+			MaxReceiveBufferPerStream:     256 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			SendPingTimeout:               15 * time.Second, // a client that is gone without a word
+			PingTimeout:                   15 * time.Second,
+			// For a connection that accepts nothing at all. It does not
+			// end a stream that flow control holds up.
+			WriteByteTimeout: s.cfg.WriteTimeout,
+		},
+	}
+}
+
+// SetPolicy replaces the policy for every request from now on, and for the
+// streams that are open: one that it no longer allows is cut.
+func (s *Server) SetPolicy(p *authz.Policy) { s.policy.Store(p) }
+
+// Serve answers the connections of l with TLS until Shutdown, and then returns
+// http.ErrServerClosed. It closes l.
+func (s *Server) Serve(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+
+// Shutdown refuses new requests, ends every stream with the reason "shutdown"
+// and every wait with what is known by then, and blocks until all requests are
+// answered. When ctx ends first it closes their connections and returns ctx's
+// error. The jobs go on.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.end(errShutdown)
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
