@@ -8,9 +8,9 @@ type Config struct {
 	// belong to root and be closed to everyone else.
 	StateDir string
 
-	// CgroupRoot is the cgroup to work in, as an absolute path below a
-	// cgroup2 mount. Empty means the one that systemd has delegated to this
-	// process, or else a new one named "jobworker" at the mount's root.
+	// CgroupRoot is the cgroup to work in: an absolute path below a cgroup2
+	// mount, or one relative to that mount. Empty means the one that systemd
+	// has delegated to this process, or else "jobworker".
 	CgroupRoot string
 
 	// AllowMissingControllers makes Open accept a system without some of the

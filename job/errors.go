@@ -24,6 +24,7 @@ type FieldError struct {
 	Problem string // what is wrong with it
 }
 
+// Error returns field, value and problem, those that there are.
 func (e *FieldError) Error() string {
 	var parts []string
 	for _, p := range []string{e.Field, e.Value, e.Problem} {
@@ -41,6 +42,7 @@ type StartError struct {
 	Message string // operation, object and cause, as in `exec: "foo": not found`
 }
 
+// Error returns the message.
 func (e *StartError) Error() string { return "start job: " + e.Message }
 
 // A LimitError is a limit that this worker cannot enforce. It is never ignored:
@@ -50,6 +52,7 @@ type LimitError struct {
 	Reason string // why not
 }
 
+// Error returns field and reason.
 func (e *LimitError) Error() string { return e.Field + ": " + e.Reason }
 
 // quote shortens and quotes a value for a message.

@@ -41,6 +41,7 @@ type StartError struct {
 	Message string        // operation, object and cause
 }
 
+// Error returns the message.
 func (e *StartError) Error() string { return e.Message }
 
 // An Exit is how the main process ended. Exactly one of Code and Signal is set.
