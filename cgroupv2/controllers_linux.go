@@ -15,8 +15,8 @@ const (
 	available      = "cgroup.controllers"     // what its parent handed down to it
 )
 
-// refusals says, for a controller, which cgroup does not hand it down and why.
-type refusals map[Controller]string
+// refusals are controllers that a cgroup could hand down, but may or can not.
+type refusals map[Controller]Missing
 
 // enable hands the four controllers, as far as they are available, down to the children of
 // a cgroup: one write each, because one that fails would take the others with it. It
@@ -39,15 +39,16 @@ func enable(dir string, refused refusals) (enabled []Controller, err error) {
 		if !slices.Contains(have, string(c)) || slices.Contains(on, string(c)) {
 			continue
 		}
-		if busy != "" {
-			refused[c] = fmt.Sprintf("not enabled in %s: only leaves may hold processes, and in it are %s", file, busy)
-			continue
+		cause, fix := "only leaves may hold processes, and in it are "+busy, fixBusy
+		if busy == "" {
+			err := writeAt(unix.AT_FDCWD, file, "+"+string(c))
+			if err == nil {
+				enabled = append(enabled, c)
+				continue
+			}
+			cause, fix = explainEnable(c, err)
 		}
-		if err := writeAt(unix.AT_FDCWD, file, "+"+string(c)); err != nil {
-			refused[c] = fmt.Sprintf("not enabled in %s: %s", file, explainEnable(c, err))
-			continue
-		}
-		enabled = append(enabled, c)
+		refused[c] = Missing{c, fmt.Sprintf("not enabled in %s: %s", file, cause), fix}
 	}
 	return enabled, nil
 }
@@ -84,20 +85,20 @@ func readWords(file string) ([]string, error) {
 
 // explainEnable says what a refusal to enable a controller means; see "Constraints" in
 // Documentation/admin-guide/cgroup-v2.rst and kernel/cgroup/cgroup.c.
-func explainEnable(c Controller, err error) string {
+func explainEnable(c Controller, err error) (cause, fix string) {
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return "processes came into that cgroup, and only leaves may hold them (EBUSY)"
+		return "processes came into that cgroup, and only leaves may hold them (EBUSY)", fixBusy
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return "that cgroup is threaded (EOPNOTSUPP)"
+		return "that cgroup is threaded (EOPNOTSUPP)", fixDelegate
 	case errors.Is(err, unix.ENOENT):
-		return "its parent does not hand it down (ENOENT)"
+		return "the cgroup above does not hand it down any more (ENOENT)", fixDelegate
 	case errors.Is(err, unix.EINVAL) && c == CPU:
-		return "realtime processes outside of the root cgroup (EINVAL, CONFIG_RT_GROUP_SCHED)"
+		return "realtime processes outside of the root cgroup (EINVAL, CONFIG_RT_GROUP_SCHED)", ""
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
-		return "not delegated to this process: " + err.Error()
+		return "not delegated to this process: " + err.Error(), fixDelegate
 	}
-	return err.Error()
+	return err.Error(), ""
 }
 
 // findMissing returns the controllers that jobs/ does not hand down to the jobs.
@@ -123,14 +124,15 @@ func (t *Tree) findMissing(refused refusals) (missing []Missing, err error) {
 const (
 	fixV1       = "boot with systemd.unified_cgroup_hierarchy=1 or cgroup_no_v1=all on the kernel's command line"
 	fixDelegate = "have it handed down: Delegate=cpu memory io pids in the systemd unit, or +NAME in the cgroup.subtree_control of each cgroup above"
+	fixBusy     = "start this program in a cgroup of its own, such as a systemd unit with Delegate=, and other programs elsewhere"
 	fixDisabled = "boot without cgroup_disable= on the kernel's command line"
 	fixKernel   = "use a kernel that has it"
 )
 
 // explain finds out where a controller is that did not get as far as the jobs.
 func (t *Tree) explain(c Controller, refused refusals) (Missing, error) {
-	if reason := refused[c]; reason != "" {
-		return Missing{c, reason, fixDelegate}, nil
+	if m, ok := refused[c]; ok {
+		return m, nil
 	}
 	file, err := t.withheld(c)
 	if err != nil {

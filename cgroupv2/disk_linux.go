@@ -40,8 +40,8 @@ func fsType(path string) string {
 		return "btrfs"
 	case unix.NFS_SUPER_MAGIC:
 		return "nfs"
-	case unix.RAMFS_MAGIC:
-		return "ramfs"
+	case unix.PROC_SUPER_MAGIC:
+		return "proc"
 	}
 	return fmt.Sprintf("a file system of type %#x (statfs(2))", st.Type)
 }

@@ -89,8 +89,8 @@ func TestMemoryMax(t *testing.T) {
 	}
 	u := usage(t, g)
 	t.Logf("oom_kills %d, peak %d of %d bytes", *u.OOMKills, *u.MemoryPeakBytes, max)
-	if n := *u.OOMKills; n < 2 || n > 3 { // hog and its child, and see the comment at Usage
-		t.Errorf("OOMKills = %d, want 2 or 3", n)
+	if n := *u.OOMKills; n < 2 { // hog and its child, and see the comment at Usage
+		t.Errorf("OOMKills = %d, want 2 or more", n)
 	}
 	if peak := *u.MemoryPeakBytes; peak > max || peak < max*9/10 {
 		t.Errorf("MemoryPeakBytes = %d, want just below %d", peak, max)
@@ -140,9 +140,7 @@ func TestIOMax(t *testing.T) {
 			g := create(t, tree, c.helper)
 			c.limit.Major, c.limit.Minor = major, minor
 			limit(t, g, cgroupv2.Limits{IO: []cgroupv2.IOLimit{c.limit}})
-			began := time.Now()
-			inPayload(t, g, c.helper, file, fmt.Sprint(pieces)).succeed(t)
-			within(t, "bytes per second", size/time.Since(began).Seconds(), rate)
+			within(t, "bytes per second", size/transfer(t, g, c.helper, file, pieces), rate)
 			u := usage(t, g)
 			if u.IO == nil {
 				t.Fatal("no usage of io")
@@ -169,9 +167,19 @@ func TestIOPS(t *testing.T) {
 	}
 	g := create(t, tree, "job")
 	limit(t, g, cgroupv2.Limits{IO: []cgroupv2.IOLimit{{Major: major, Minor: minor, WriteIOPS: 20}}})
-	began := time.Now()
-	inPayload(t, g, "write", filepath.Join(dir, "file"), "60").succeed(t)
-	within(t, "operations per second", 60/time.Since(began).Seconds(), 20)
+	within(t, "operations per second", 60/transfer(t, g, "write", filepath.Join(dir, "file"), 60), 20)
+}
+
+// transfer has a helper in the payload do direct I/O, and returns how many seconds it took.
+func transfer(t *testing.T, g *cgroupv2.Group, helper, file string, pieces int) float64 {
+	t.Helper()
+	p := inPayload(t, g, helper, file, fmt.Sprint(pieces))
+	took, err := time.ParseDuration(p.lines.next())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.succeed(t)
+	return took.Seconds()
 }
 
 func TestLimitsReadBack(t *testing.T) {

@@ -50,7 +50,10 @@ func mountDetached() (fd int, err error) {
 	fd, err = newMount()
 	if back := unix.Setns(home, unix.CLONE_NEWCGROUP); back != nil {
 		// The thread stays locked: no other goroutine may run in the wrong namespace.
-		return fd, errors.Join(err, failure("setns", "cgroup namespace", back))
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return -1, errors.Join(err, failure("setns", "cgroup namespace", back))
 	}
 	runtime.UnlockOSThread()
 	return fd, err

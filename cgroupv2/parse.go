@@ -79,6 +79,30 @@ func parseCPUMax(s string) (float64, error) {
 	return float64(quota) / float64(period), nil
 }
 
+// parseCPU parses cpu.stat: usage is there always, throttling only with the controller.
+func (u *Usage) parseCPU(s string) error {
+	m, err := parseKeyed(s)
+	if err != nil {
+		return err
+	}
+	for k, p := range map[string]*float64{
+		"usage_usec":  &u.CPUSeconds,
+		"user_usec":   &u.CPUUserSeconds,
+		"system_usec": &u.CPUSystemSeconds,
+	} {
+		n, ok := m[k]
+		if !ok {
+			return errFormat
+		}
+		*p = seconds(n)
+	}
+	if n, ok := m["throttled_usec"]; ok {
+		v := seconds(n)
+		u.ThrottledSeconds = &v
+	}
+	return nil
+}
+
 // parseDevice parses a device number: "259:0".
 func parseDevice(s string) (major, minor uint32, err error) {
 	a, b, _ := strings.Cut(s, ":")

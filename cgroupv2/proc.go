@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,7 @@ type mount struct {
 func parseMounts(r io.Reader) ([]mount, error) {
 	var mounts []mount
 	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20) // an overlay of many layers makes long lines
 	for lines.Scan() {
 		m, err := parseMount(lines.Text())
 		if err != nil {
@@ -38,16 +40,16 @@ func parseMounts(r io.Reader) ([]mount, error) {
 // number of optional fields stands before the separator.
 func parseMount(line string) (mount, error) {
 	before, after, ok := strings.Cut(line, " - ")
-	f, g := strings.Fields(before), strings.Fields(after)
-	// The source may be empty, and is then no field at all.
-	if !ok || len(f) < 6 || len(g) < 2 {
+	// Not strings.Fields: the source may be empty, and names may hold other white space.
+	f, g := strings.Split(before, " "), strings.SplitN(after, " ", 3)
+	if !ok || len(f) < 6 || len(g) < 3 {
 		return mount{}, fmt.Errorf("mountinfo: line %q: %w", line, errFormat)
 	}
 	return mount{
 		root:    unescape(f[3]),
 		point:   unescape(f[4]),
 		fstype:  g[0],
-		options: strings.Split(g[len(g)-1], ","),
+		options: strings.Split(g[2], ","),
 	}, nil
 }
 
@@ -74,11 +76,14 @@ func unescape(s string) string {
 // does not show there. Both the cgroup and the root of the mount are named relative to
 // the reader's cgroup namespace, "/.." being outside of it: cgroup_namespaces(7).
 func (m mount) locate(cgroup string) (string, bool) {
-	if m.root == "/" {
-		return path.Join(m.point, cgroup), cgroup != "/.." && !strings.HasPrefix(cgroup, "/../")
+	rest := cgroup
+	if m.root != "/" {
+		var ok bool
+		if rest, ok = strings.CutPrefix(cgroup, m.root); !ok || rest != "" && rest[0] != '/' {
+			return "", false
+		}
 	}
-	rest, ok := strings.CutPrefix(cgroup, m.root)
-	if !ok || rest != "" && rest[0] != '/' || strings.HasPrefix(rest, "/../") || rest == "/.." {
+	if slices.Contains(strings.Split(rest, "/"), "..") {
 		return "", false
 	}
 	return path.Join(m.point, rest), true

@@ -3,9 +3,8 @@ package cgroupv2
 // Usage is what a job has used so far. A nil field is a number that this kernel, or
 // this tree without the controller, does not offer; it never stands for a read error.
 //
-// OOMKills is as the kernel counts: with memory.oom.group the process it chose first is
-// counted again with its group, so that one kill of two processes gives 3 (mm/oom_kill.c,
-// Linux 6.1).
+// OOMKills is as the kernel counts: more than the processes that were killed, because with
+// memory.oom.group the one chosen first is counted again with its group (mm/oom_kill.c).
 type Usage struct {
 	CPUSeconds       float64   `json:"cpu_seconds"`                 // of the whole job
 	CPUUserSeconds   float64   `json:"cpu_user_seconds"`            // the part in user mode

@@ -44,30 +44,6 @@ func notOffered(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
-// parseCPU parses cpu.stat: usage is there always, throttling only with the controller.
-func (u *Usage) parseCPU(s string) error {
-	m, err := parseKeyed(s)
-	if err != nil {
-		return err
-	}
-	for k, p := range map[string]*float64{
-		"usage_usec":  &u.CPUSeconds,
-		"user_usec":   &u.CPUUserSeconds,
-		"system_usec": &u.CPUSystemSeconds,
-	} {
-		n, ok := m[k]
-		if !ok {
-			return errFormat
-		}
-		*p = seconds(n)
-	}
-	if n, ok := m["throttled_usec"]; ok {
-		v := seconds(n)
-		u.ThrottledSeconds = &v
-	}
-	return nil
-}
-
 // ptr returns a function that parses a file into a new value at *p.
 func ptr[T any](p **T, parse func(string) (T, error)) func(string) error {
 	return func(s string) error {
