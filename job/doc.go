@@ -30,6 +30,7 @@
 //	jobs/<id>/record.json   the spec, the owner, the state, the verdict
 //	          output.jsonl  the output, in the format of package stream
 //	          exit.json     how the main process ended, written by nsinit
+//	          control       FIFO, through which nsinit gets signals to forward
 //	          scratch/      the job's /scratch, where it is not a tmpfs
 //
 // The record of a job is renamed into place before its first process exists,

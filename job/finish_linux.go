@@ -82,6 +82,9 @@ func (t *task) cleanUp() {
 	t.complain("remove cgroup", t.group.Remove(ctx))
 }
 
+// sigKill is SIGKILL, as the OOM killer sends it.
+const sigKill = 9
+
 // readExit returns what nsinit wrote about the end of the main process, or nil.
 func (t *task) readExit() *nsinit.Exit {
 	b, err := os.ReadFile(filepath.Join(t.dir, exitName))

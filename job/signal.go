@@ -15,11 +15,10 @@ var signalNames = [...]string{
 	25: "SIGXFSZ", 26: "SIGVTALRM", 27: "SIGPROF", 28: "SIGWINCH", 29: "SIGIO", 30: "SIGPWR", 31: "SIGSYS",
 }
 
-// Real-time signals as the C library numbers them; it keeps 32 and 33. The last
-// five carry, between daemon and nsinit, signals that nsinit cannot catch.
+// Real-time signals as the C library numbers them; it keeps 32 and 33.
 const (
-	sigRTMin  = 34
-	sigRTLast = 59
+	sigRTMin = 34
+	sigRTMax = 64
 )
 
 // ParseSignal reads a signal as "TERM", "SIGTERM", "15" or "SIGRTMIN+1", in
@@ -54,7 +53,7 @@ func SignalName(n int) string {
 		return signalNames[n]
 	case n == sigRTMin:
 		return "SIGRTMIN"
-	case n > sigRTMin && n <= sigRTLast:
+	case n > sigRTMin && n <= sigRTMax:
 		return "SIGRTMIN+" + strconv.Itoa(n-sigRTMin)
 	}
 	return ""

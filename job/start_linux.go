@@ -221,11 +221,11 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 }
 
 // jobFiles are the files of a job that is being started.
-type jobFiles struct{ record, log, exit *os.File }
+type jobFiles struct{ record, log, exit, control *os.File }
 
 // close closes those that are open. nsinit has its own by now.
 func (f *jobFiles) close() {
-	for _, f := range []*os.File{f.record, f.log, f.exit} {
+	for _, f := range []*os.File{f.record, f.log, f.exit, f.control} {
 		f.Close() // of a nil *os.File is an error, and harmless
 	}
 }
@@ -249,6 +249,9 @@ func (t *task) makeFiles(f *jobFiles) (err error) {
 		return err
 	}
 	if f.exit, err = os.OpenFile(filepath.Join(t.dir, exitName), flags, 0o600); err != nil {
+		return err
+	}
+	if f.control, err = nsinit.MakeControl(filepath.Join(t.dir, controlName)); err != nil {
 		return err
 	}
 	return stream.NewWriter(f.log, 0).Start(t.id, t.spec.Argv, t.created)
@@ -311,7 +314,8 @@ func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFil
 		defer cpuMax.Close()
 	}
 	c.CPUMax = data
-	proc, err := t.w.image.Start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax})
+	proc, err := t.w.image.Start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control,
+		InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax})
 	if e, ok := errors.AsType[*nsinit.StartError](err); ok {
 		return nil, &StartError{e.Stage, int(e.Errno), e.Message}
 	}

@@ -16,6 +16,7 @@ const (
 	jobsDir     = "jobs"
 	logName     = "output.jsonl"
 	exitName    = "exit.json"
+	controlName = "control"
 	scratchName = "scratch"
 
 	// trashPrefix marks the directory of a job that is being removed. No id

@@ -167,17 +167,10 @@ func (t *task) signal(sig int) error {
 	return t.send(sig)
 }
 
-// send needs t.mu. SIGKILL goes to all of the job's processes, because nsinit
-// cannot catch it to forward it; the others would not outlive the main process
-// anyway.
+// send has nsinit send sig to the main process.
 func (t *task) send(sig int) error {
-	if sig == sigKill {
-		return t.group.Kill()
-	}
-	return t.proc.Signal(sig)
+	return nsinit.Signal(filepath.Join(t.dir, controlName), sig)
 }
-
-const sigKill = 9
 
 // kill ends the job without delay.
 func (t *task) kill() {

@@ -12,17 +12,18 @@ import (
 // The descriptors nsinit is executed with. Standard input and output are
 // /dev/null, standard error is the daemon's.
 const (
-	controlFD = 3 + iota // the socket of the protocol
-	logFD                // Files.Log
-	exitFD               // Files.Exit
-	payloadFD            // Files.PayloadCgroup
-	cpuMaxFD             // Files.CPUMax, if Config.CPUMax is not empty
+	handshakeFD = 3 + iota // the socket of the start
+	logFD                  // Files.Log
+	exitFD                 // Files.Exit
+	controlFD              // Files.Control
+	payloadFD              // Files.PayloadCgroup
+	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
 )
 
 // initName is argv[0] of nsinit, by which MaybeRun knows it.
 const initName = "jobworker-nsinit"
 
-// socketpair returns the two ends of the control socket. Ours is non-blocking,
+// socketpair returns the two ends of the handshake. Ours is non-blocking,
 // so that the runtime's poller waits for it and deadlines work.
 func socketpair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -32,7 +33,7 @@ func socketpair() (ours, theirs *os.File, err error) {
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
 	}
-	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+	return os.NewFile(uintptr(fds[0]), "handshake"), os.NewFile(uintptr(fds[1]), "handshake"), nil
 }
 
 func shutdownWrite(f *os.File) error {
@@ -68,4 +69,35 @@ func explainClone(err error) string {
 		return err.Error()
 	}
 	return fmt.Sprintf("%v: %s", err, why)
+}
+
+// MakeControl makes the FIFO at name through which signals reach a job's main
+// process, and opens it for Files.Control: for reading and writing, so that it
+// never ends (fifo(7)).
+func MakeControl(name string) (*os.File, error) {
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		return nil, &os.PathError{Op: "mkfifo", Path: name, Err: err}
+	}
+	return os.OpenFile(name, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+}
+
+// Signal has the nsinit that reads the FIFO at name send a signal, 1 to 64, to
+// its job's main process. It does not block. One that has ended already is no
+// error.
+//
+// It is a FIFO and not a signal to nsinit because some signals cannot be caught
+// to be forwarded, and because a daemon that did not start the job can use it.
+func Signal(name string, sig int) error {
+	if sig < 1 || sig > 64 {
+		return fmt.Errorf("signal %d: there is no such signal", sig)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENXIO) {
+		return nil // nobody reads it any more
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte{byte(sig)})
+	return errors.Join(err, f.Close())
 }

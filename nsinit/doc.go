@@ -12,7 +12,8 @@
 //
 // The daemon and nsinit share one socket, and only until the program has been
 // executed. After that nsinit needs nobody: it records and reaps whether a
-// daemon is there or not.
+// daemon is there or not, and forwards the signals of any daemon that opens the
+// control FIFO.
 //
 //	daemon                                  nsinit
 //	------                                  ------
@@ -25,13 +26,14 @@
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
 //	reads to the end                   ◀──  Report {pid} or {stage,errno,message}, closes
 //	                                        keeps CAP_KILL only
-//	pidfd_send_signal                  ──▶  kill(main process)
+//	a byte into the control FIFO       ──▶  pidfd_send_signal(main process)
 //	                                        main process ends: kill(-1), wait, drain
 //	pidfd readable, waitid             ◀──  writes Exit, fsync, exit(0)
 //	reads Exit
 //
 // What nsinit holds after the start: the log (append only), the exit file, the
-// read ends of the two pipes, the daemon's standard error for a panic. None of
+// control FIFO, the read ends of the two pipes, the daemon's standard error for a
+// panic. None of
 // it is reachable from the job: nsinit runs as another user, is not dumpable and
 // is hidden from the job's /proc (hidepid=2).
 //

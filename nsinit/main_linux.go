@@ -35,32 +35,31 @@ func run() error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
 	}
-	control := os.NewFile(controlFD, "control")
-	c, err := readConfig(control)
+	handshake := os.NewFile(handshakeFD, "handshake")
+	c, err := readConfig(handshake)
 	if err != nil {
 		return err
 	}
-	in := newInbox()
 	p, serr := start(c)
 	report := Report{PID: p.pid}
 	if serr != nil {
 		report = Report{Stage: serr.Stage, Errno: serr.Errno, Message: serr.Message}
 	}
-	if err := json.NewEncoder(control).Encode(report); err != nil {
+	if err := json.NewEncoder(handshake).Encode(report); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	control.Close()
+	handshake.Close()
 	if serr != nil {
 		return nil
 	}
 	if err := keepOnlyKill(); err != nil {
 		return err
 	}
-	return supervise(p, in)
+	return supervise(p)
 }
 
-func readConfig(control io.Reader) (Config, error) {
-	b, err := io.ReadAll(control)
+func readConfig(handshake io.Reader) (Config, error) {
+	b, err := io.ReadAll(handshake)
 	if err != nil {
 		return Config{}, fmt.Errorf("read config: %w", err)
 	}
@@ -105,17 +104,17 @@ func applyCPUMax(c Config) error {
 
 // supervise records the program's output until it has ended, and then says how
 // it did.
-func supervise(p payload, in *inbox) error {
+func supervise(p payload) error {
 	over, ended, err := pipe()
 	if err != nil {
 		return err
 	}
 	exits := make(chan Exit, 1)
 	go func() {
-		exits <- in.reap(p.pid)
+		exits <- reap(p.pid)
 		unix.Close(ended)
 	}()
-	r := recorder{log: stream.NewWriter(os.NewFile(logFD, "log"), 0), buf: make([]byte, stream.MaxFrame)}
+	r := recorder{log: stream.NewWriter(os.NewFile(logFD, "log"), 0), main: p.pidfd, buf: make([]byte, stream.MaxFrame)}
 	err = r.record(p.outputs, over)
 	e := <-exits
 	e.OutputBytes = r.log.Offset()

@@ -15,6 +15,7 @@ import (
 // A payload is the job's program after it has been executed.
 type payload struct {
 	pid     int
+	pidfd   int
 	outputs []output
 }
 
@@ -44,6 +45,7 @@ func forkPayload(c Config) (payload, error) {
 	if err != nil {
 		return payload{}, err
 	}
+	pidfd := -1
 	pid, err := syscall.ForkExec(program, c.Argv, &syscall.ProcAttr{
 		Dir:   c.Dir,
 		Env:   c.Env,
@@ -51,6 +53,7 @@ func forkPayload(c Config) (payload, error) {
 		Sys: &syscall.SysProcAttr{
 			UseCgroupFD:  true,
 			CgroupFD:     payloadFD,
+			PidFD:        &pidfd,
 			Setsid:       true,
 			Unshareflags: unix.CLONE_NEWCGROUP,
 			Chroot:       jobRoot,
@@ -66,7 +69,7 @@ func forkPayload(c Config) (payload, error) {
 		unix.Close(writers[1])
 	}
 	unix.Close(payloadFD)
-	return payload{pid, outputs}, nil
+	return payload{pid, pidfd, outputs}, nil
 }
 
 // outputPipes makes the job's standard output and error. They belong to the

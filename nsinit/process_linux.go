@@ -18,6 +18,7 @@ import (
 type Files struct {
 	Log           *os.File // the job's log, O_APPEND
 	Exit          *os.File // the exit file, empty
+	Control       *os.File // of MakeControl
 	InitCgroup    *os.File // directory of the cgroup nsinit starts in
 	PayloadCgroup *os.File // directory of the cgroup the program starts in
 	CPUMax        *os.File // cpu.max above the two; nil with an empty Config.CPUMax
@@ -36,7 +37,7 @@ type Process struct {
 const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // initEnv is nsinit's whole environment. Of its two threads of Go code one
-// waits in poll(2) and one for signals; with a single P the second would wait
+// waits in poll(2) and one in wait4(2); with a single P the second would wait
 // for the runtime to notice the first. A -race build would sleep a second at
 // exit.
 var initEnv = []string{"GOMAXPROCS=2", "GORACE=atexit_sleep_ms=0"}
@@ -66,13 +67,14 @@ func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error)
 }
 
 // clone executes nsinit with its files at the numbers of the fd constants.
-func (im *Image) clone(control *os.File, f Files) (*Process, error) {
+func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	files := []uintptr{null.Fd(), null.Fd(), 2, controlFD: control.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), payloadFD: f.PayloadCgroup.Fd()}
+	files := []uintptr{null.Fd(), null.Fd(), 2,
+		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd()}
 	if f.CPUMax != nil {
 		files = append(files, f.CPUMax.Fd())
 	}
@@ -113,14 +115,14 @@ func newProcess(pid, pidfd int) (*Process, error) {
 
 // configure sends c and reads the report. A nsinit that ends without one was
 // killed, or has told its story on standard error.
-func (p *Process) configure(control *os.File, c Config) error {
-	if err := json.NewEncoder(control).Encode(c); err != nil {
+func (p *Process) configure(handshake *os.File, c Config) error {
+	if err := json.NewEncoder(handshake).Encode(c); err != nil {
 		return &StartError{"config", errno(err), fmt.Sprintf("send config: %v", err)}
 	}
-	if err := shutdownWrite(control); err != nil {
+	if err := shutdownWrite(handshake); err != nil {
 		return &StartError{"config", errno(err), fmt.Sprintf("shutdown: %v", err)}
 	}
-	b, err := io.ReadAll(control)
+	b, err := io.ReadAll(handshake)
 	if err != nil {
 		return &StartError{"config", errno(err), fmt.Sprintf("read report: %v", err)}
 	}
@@ -161,21 +163,9 @@ func (p *Process) Wait() error {
 
 // Kill ends nsinit and with it, by pid_namespaces(7), every process of the job.
 // It is the last resort: the output that is still in the pipes is lost.
-func (p *Process) Kill() error { return p.send(unix.SIGKILL) }
-
-// Signal has nsinit send sig to the job's main process. A job that has ended is
-// no error. SIGKILL cannot be forwarded, see package cgroupv2 for a better way.
-func (p *Process) Signal(sig int) error {
-	carrier, err := carrierOf(sig)
-	if err != nil {
-		return err
-	}
-	return p.send(carrier)
-}
-
-func (p *Process) send(sig syscall.Signal) error {
+func (p *Process) Kill() error {
 	var serr error
-	err := p.conn.Control(func(fd uintptr) { serr = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	err := p.conn.Control(func(fd uintptr) { serr = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) })
 	if err := cmp.Or(err, serr); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("pidfd_send_signal nsinit %d: %w", p.pid, err)
 	}

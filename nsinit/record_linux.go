@@ -1,6 +1,7 @@
 package nsinit
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,50 +17,59 @@ type output struct {
 }
 
 // A recorder copies outputs to a log. Its buffer is the largest frame: what one
-// read returns becomes one frame, at once.
+// read returns becomes one frame, at once. It forwards signals too, because it
+// is the one that waits.
 type recorder struct {
-	log *stream.Writer
-	buf []byte
-	err error // first error of log; recording goes on, and the log marks the gap
+	log  *stream.Writer
+	main int // pidfd of the main process: no other can be hit
+	buf  []byte
+	err  error // first error of log; recording goes on, and the log marks the gap
 }
 
-// record copies until every output has ended or, once over has hung up, is
-// empty: then no process of the job is left, so whoever still holds a write end
-// is not of the job and is not waited for.
+// record copies until over hangs up, which says that no process of the job is
+// left. Then it takes what is left in the outputs, and does not wait for their
+// end: whoever still holds a write end is not of the job.
 func (r *recorder) record(outputs []output, over int) error {
-	var fds []unix.PollFd
+	fds := []unix.PollFd{{Fd: int32(over)}, {Fd: controlFD, Events: unix.POLLIN}}
 	for _, o := range outputs {
 		fds = append(fds, unix.PollFd{Fd: int32(o.fd), Events: unix.POLLIN})
 	}
-	fds = append(fds, unix.PollFd{Fd: int32(over)})
-	for open := len(outputs); open > 0; {
+	ends := fds[2:]
+	for {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("poll: %w", err)
 		}
-		final := fds[len(outputs)].Revents != 0
+		if fds[0].Revents != 0 {
+			return errors.Join(r.drain(outputs), r.err)
+		}
+		if fds[1].Revents != 0 {
+			r.forward()
+		}
 		for i, o := range outputs {
-			switch {
-			case fds[i].Fd < 0:
-			case final:
-				if err := r.drain(o); err != nil {
-					return err
-				}
-				fallthrough
-			case fds[i].Revents != 0 && !r.copy(o):
-				fds[i].Fd = -1 // which poll(2) passes over
-				open--
+			if ends[i].Revents != 0 && !r.copy(o) {
+				ends[i].Fd = -1 // which poll(2) passes over
 			}
 		}
 	}
-	return r.err
 }
 
-// drain copies what is left in o.
-func (r *recorder) drain(o output) error {
-	if err := unix.SetNonblock(o.fd, true); err != nil {
-		return fmt.Errorf("drain %s: %w", o.source, err)
+// forward sends the main process the signals in the FIFO, a byte each. That it
+// may have ended is the sender's affair.
+func (r *recorder) forward() {
+	n, _ := unix.Read(controlFD, r.buf)
+	for _, sig := range r.buf[:max(n, 0)] {
+		unix.PidfdSendSignal(r.main, unix.Signal(sig), nil, 0)
 	}
-	for r.copy(o) {
+}
+
+// drain copies what is left in the outputs.
+func (r *recorder) drain(outputs []output) error {
+	for _, o := range outputs {
+		if err := unix.SetNonblock(o.fd, true); err != nil {
+			return fmt.Errorf("drain %s: %w", o.source, err)
+		}
+		for r.copy(o) {
+		}
 	}
 	return nil
 }
