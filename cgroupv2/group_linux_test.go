@@ -138,6 +138,32 @@ func TestWaitEmptyShort(t *testing.T) {
 	}
 }
 
+// TestConcurrentJobs: the lives of many jobs do not get in each other's way.
+func TestConcurrentJobs(t *testing.T) {
+	tree := anyTree(t)
+	const workers, each = 8, 10
+	failed := make(chan error, workers) // one report of each worker
+	for w := range workers {
+		go func() {
+			for i := range each {
+				if err := liveOnce(tree, fmt.Sprintf("job-%d-%d", w, i)); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range workers {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	if ids, err := tree.Groups(); err != nil || len(ids) != 0 {
+		t.Errorf("left: %q, %v", ids, err)
+	}
+}
+
 func TestGoneGroup(t *testing.T) {
 	tree := anyTree(t)
 	g, err := tree.Create("job")

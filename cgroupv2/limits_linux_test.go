@@ -1,6 +1,7 @@
 package cgroupv2_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -269,7 +270,8 @@ func TestUsage(t *testing.T) {
 	first.lines.next()
 	inPayload(t, g, "spin", "300ms").succeed(t)
 	u := usage(t, g)
-	t.Logf("%+v", u)
+	b, err := json.Marshal(u)
+	t.Logf("%s, %v", b, err)
 	if u.CPUSeconds < 0.15 || u.CPUSeconds > 5 || u.CPUUserSeconds <= 0 || u.CPUUserSeconds+u.CPUSystemSeconds > 1.01*u.CPUSeconds {
 		t.Errorf("CPU: %v = %v + %v s, want about 0.3", u.CPUSeconds, u.CPUUserSeconds, u.CPUSystemSeconds)
 	}

@@ -387,6 +387,7 @@ func escape(args []string) error {
 func openTree(args []string) error {
 	tree, err := cgroupv2.Open(cgroupv2.Config{Root: args[0], AllowMissing: true})
 	if err != nil {
+		printSelf()
 		return err
 	}
 	fmt.Println(tree.Path())
@@ -431,7 +432,7 @@ func openPrivate(args []string) error {
 		return err
 	}
 	fmt.Println(tree.Path())
-	if err := liveOnce(tree); err != nil {
+	if err := liveOnce(tree, "job"); err != nil {
 		return err
 	}
 	if at, err := mountPoint(); err == nil {
@@ -441,8 +442,8 @@ func openPrivate(args []string) error {
 }
 
 // liveOnce starts a helper in a new group, kills it and removes the group.
-func liveOnce(tree *cgroupv2.Tree) error {
-	g, err := tree.Create("job")
+func liveOnce(tree *cgroupv2.Tree, id string) error {
+	g, err := tree.Create(id)
 	if err != nil {
 		return err
 	}

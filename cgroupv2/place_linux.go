@@ -160,7 +160,7 @@ func makeDir(path string) (made bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, failure("make cgroup", path, err)
+		return false, failure("make cgroup", path, explainMkdir(err))
 	}
 	return true, nil
 }

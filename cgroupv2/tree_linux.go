@@ -216,12 +216,9 @@ func (t *Tree) undo() error {
 }
 
 // returnToRoot moves this process back to where Open found it. The root can hold processes
-// again only without controllers for its children, so those that Open enabled go first; if
-// somebody else uses them there by now, this process stays where it is.
+// again only without controllers for its children, so those that Open enabled go first. If
+// others use them there by now (EBUSY), this process stays where it is.
 func (t *Tree) returnToRoot() error {
-	if !t.madeJobs {
-		return nil
-	}
 	for _, c := range t.enabled {
 		err := writeAt(unix.AT_FDCWD, filepath.Join(t.place.root, subtreeControl), "-"+string(c))
 		if errors.Is(err, unix.EBUSY) {
@@ -231,7 +228,10 @@ func (t *Tree) returnToRoot() error {
 			return failure("disable "+string(c), t.place.root, err)
 		}
 	}
-	return enter(t.place.root)
+	if err := enter(t.place.root); !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	return nil
 }
 
 // removeDir removes a cgroup of which nothing may be left. It is no error if there is.

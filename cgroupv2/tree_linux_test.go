@@ -243,6 +243,23 @@ func TestOpenInRootControllers(t *testing.T) {
 	p.succeed(t)
 }
 
+// TestOpenUndoes: a process that made room for nothing goes back.
+func TestOpenUndoes(t *testing.T) {
+	kerneltest.Root(t)
+	dir := sandbox(t)
+	put(t, filepath.Join(dir, "cgroup.max.descendants"), "1")
+	p := inDir(t, dir, "open", dir)
+	if got, want := p.lines.next(), "/"+filepath.Base(dir); got != want {
+		t.Errorf("the helper is in %q, want %q", got, want)
+	}
+	if got, want := p.lines.next(), "make cgroup: "+dir+"/jobs: cgroup.max.descendants"; !strings.Contains(got, want) {
+		t.Errorf("the helper says %q, want %q", got, want)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "supervisor")); !os.IsNotExist(err) {
+		t.Errorf("supervisor is left (%v)", err)
+	}
+}
+
 // TestOpenDelegated: the root is the cgroup that systemd marked, seen from there and from
 // its supervisor/, and from nowhere else.
 func TestOpenDelegated(t *testing.T) {
