@@ -141,7 +141,7 @@ func (g *Group) Path() string { return filepath.Join(g.tree.place.root, jobsName
 func (g *Group) file(name string) string { return g.id + "/" + name }
 
 // OpenInit opens the cgroup of the job's PID 1, for SysProcAttr.CgroupFD. Any descriptor
-// of the directory does (kernel/cgroup/cgroup.c, cgroup_v1v2_get_from_file); this one has
+// of the directory does (kernel/cgroup/cgroup.c, cgroup_css_set_fork: fget_raw); this one has
 // O_PATH and close-on-exec. The caller closes it.
 func (g *Group) OpenInit() (*os.File, error) { return g.openDir(initName) }
 
