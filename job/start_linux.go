@@ -212,10 +212,10 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.proc, t.group, t.limits = proc, group, limits
-	now := time.Now().UTC()
-	t.state, t.startedAt = Running, &now
+	at := proc.Started()
+	t.state, t.startedAt = Running, &at
 	if t.spec.Timeout > 0 {
-		t.timeoutAt = now.Add(time.Duration(t.spec.Timeout))
+		t.timeoutAt = at.Add(time.Duration(t.spec.Timeout))
 	}
 	return t.arm()
 }

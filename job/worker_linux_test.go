@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,3 +105,30 @@ func run(tb testing.TB, w *job.Worker, s job.Spec) (job.Job, string) {
 	out := output(tb, w, j.ID, "")
 	return wait(tb, w, j.ID), out
 }
+
+// started starts a job and waits until it has written a line "ready".
+func started(tb testing.TB, w *job.Worker, s job.Spec) job.Job {
+	tb.Helper()
+	j := start(tb, w, s)
+	r, err := w.Output(j.ID, stream.Query{Follow: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(tb.Context(), limit)
+	defer cancel()
+	var payload []byte
+	for !strings.Contains(string(payload), "ready\n") {
+		lines, err := r.Next(ctx)
+		if err != nil {
+			tb.Fatalf("%q is not ready, wrote %q: %v", s.Argv, payload, err)
+		}
+		if payload, err = stream.AppendPayload(payload, lines); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return j
+}
+
+// duration makes the pointer that a Spec wants.
+func duration(d time.Duration) *job.Duration { return (*job.Duration)(&d) }

@@ -29,6 +29,7 @@ type Config struct {
 // or why not.
 type Report struct {
 	PID     int           `json:"pid,omitempty"`   // main process, in the job's PID namespace
+	Time    time.Time     `json:"time,omitzero"`   // when the program was executed
 	Stage   string        `json:"stage,omitempty"` // how far the start had come; empty for success
 	Errno   syscall.Errno `json:"errno,omitempty"`
 	Message string        `json:"message,omitempty"`

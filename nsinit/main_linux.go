@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,7 +42,7 @@ func run() error {
 		return err
 	}
 	p, serr := start(c)
-	report := Report{PID: p.pid}
+	report := Report{PID: p.pid, Time: time.Now().UTC()}
 	if serr != nil {
 		report = Report{Stage: serr.Stage, Errno: serr.Errno, Message: serr.Message}
 	}

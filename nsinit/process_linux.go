@@ -26,9 +26,10 @@ type Files struct {
 
 // A Process is a running nsinit. It is safe for concurrent use, but for Wait.
 type Process struct {
-	pid   int
-	pidfd *os.File // non-blocking: readable when the process has ended
-	conn  syscall.RawConn
+	pid     int
+	started time.Time
+	pidfd   *os.File // non-blocking: readable when the process has ended
+	conn    syscall.RawConn
 }
 
 // namespaces are those nsinit is cloned into. The payload gets its cgroup
@@ -133,11 +134,15 @@ func (p *Process) configure(handshake *os.File, c Config) error {
 	if r.Stage != "" {
 		return &StartError{r.Stage, r.Errno, r.Message}
 	}
+	p.started = r.Time
 	return nil
 }
 
 // PID returns nsinit's process id in the daemon's namespace.
 func (p *Process) PID() int { return p.pid }
+
+// Started returns when the job's program was executed.
+func (p *Process) Started() time.Time { return p.started }
 
 // SetDeadline makes Wait return os.ErrDeadlineExceeded at t, now or later. The
 // zero time means never.
