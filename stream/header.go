@@ -141,7 +141,7 @@ func dataSize(s []byte) int64 {
 func appendData(dst, s []byte) ([]byte, bool) {
 	at := len(dst)
 	dst, err := base64.StdEncoding.Strict().AppendDecode(dst, s)
-	if err != nil || int64(len(dst)-at) != dataSize(s) {
+	if err != nil || len(s)%4 != 0 || int64(len(dst)-at) != dataSize(s) {
 		return dst[:at], false
 	}
 	return dst, true

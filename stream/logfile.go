@@ -118,19 +118,21 @@ func (l *logFile) lineAfter(pos, stop int64) (next int64, hole bool, err error) 
 // dataAfter skips NULs, holes without reading them.
 func (l *logFile) dataAfter(pos, stop int64) (int64, error) {
 	for {
-		pos, err := dataAfter(l.file, pos)
+		start, err := dataAfter(l.file, pos)
 		if err != nil {
 			return 0, err
 		}
-		b, err := l.read(l.probe, pos, stop)
+		b, err := l.read(l.probe, start, stop)
 		if err != nil {
 			return 0, err
 		}
 		if len(b) == 0 {
 			return 0, io.EOF
 		}
-		if rest := bytes.TrimLeft(b, "\x00"); len(rest) > 0 {
-			return pos + int64(len(b)-len(rest)), nil
+		rest := bytes.TrimLeft(b, "\x00")
+		pos = start + int64(len(b)-len(rest))
+		if len(rest) > 0 {
+			return pos, nil
 		}
 	}
 }
