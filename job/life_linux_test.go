@@ -238,7 +238,7 @@ func TestSignals(t *testing.T) {
 // TestInheritedSignals: what this process ignores is not ignored in a job.
 func TestInheritedSignals(t *testing.T) {
 	w := openWorker(t, t.TempDir())
-	_, out := run(t, w, sh("grep -E 'Sig(Ign|Blk)|ShdPnd' /proc/self/status"))
+	_, out := run(t, w, job.Spec{Argv: []string{"grep", "-E", "Sig(Ign|Blk)|ShdPnd", "/proc/self/status"}})
 	for line := range strings.Lines(out) {
 		if f := strings.Fields(line); f[1] != "0000000000000000" {
 			t.Errorf("%s, want none", strings.TrimSpace(line))

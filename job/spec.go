@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"jobworker/cgroupv2"
 )
 
 // DefaultGrace is how long a job has between its stop signal and its end by
@@ -218,19 +220,17 @@ func (s *Spec) checkIsolation() error {
 	return nil
 }
 
-// limitBounds are the accepted ranges. The kernel refuses a cpu.max quota under
-// 1 ms, which is 0.01 of its 100 ms period (sched-bwc.rst), and a cpu.weight
-// outside 1 to 10000 (cgroup-v2.rst). No program starts in less than 1 MiB.
+// limitBounds are the accepted ranges.
 var limitBounds = []struct {
 	field    string
 	value    func(*Limits) float64
 	min, max float64
 }{
-	{"limits.cpus", func(l *Limits) float64 { return l.CPUs }, 0.01, 4096},
-	{"limits.cpu_weight", func(l *Limits) float64 { return float64(l.CPUWeight) }, 1, 10000},
-	{"limits.memory_bytes", func(l *Limits) float64 { return float64(l.MemoryBytes) }, 1 << 20, 1 << 60},
-	{"limits.pids", func(l *Limits) float64 { return float64(l.Pids) }, 1, 4 << 20},
-	{"limits.scratch_bytes", func(l *Limits) float64 { return float64(l.ScratchBytes) }, 4 << 10, 1 << 60},
+	{"limits.cpus", func(l *Limits) float64 { return l.CPUs }, cgroupv2.MinCPUs, cgroupv2.MaxCPUs},
+	{"limits.cpu_weight", func(l *Limits) float64 { return float64(l.CPUWeight) }, 1, cgroupv2.MaxCPUWeight},
+	{"limits.memory_bytes", func(l *Limits) float64 { return float64(l.MemoryBytes) }, cgroupv2.MinMemoryBytes, cgroupv2.MaxMemoryBytes},
+	{"limits.pids", func(l *Limits) float64 { return float64(l.Pids) }, 1, cgroupv2.MaxPids},
+	{"limits.scratch_bytes", func(l *Limits) float64 { return float64(l.ScratchBytes) }, 4 << 10, cgroupv2.MaxMemoryBytes},
 }
 
 func (l *Limits) validate() error {
@@ -271,11 +271,13 @@ func (l *IOLimit) validate(field string) error {
 		}
 	}
 	rates := []int64{l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS}
-	if m := slices.Min(rates); m < 0 {
-		return &FieldError{field, fmt.Sprint(m), "a rate must be positive"}
-	}
 	if slices.Max(rates) == 0 {
 		return &FieldError{Field: field, Problem: "sets no rate"}
+	}
+	for _, r := range rates {
+		if r < 0 || r == 1 { // the kernel refuses 1 in io.max
+			return &FieldError{field, fmt.Sprint(r), "a rate must be 2 or more"}
+		}
 	}
 	return nil
 }
