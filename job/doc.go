@@ -50,6 +50,6 @@
 // the job is over. No lock is held while waiting for a process, a grace period
 // or a disk.
 //
-// Types and validation are the same on every system; a Worker opens on Linux
+// Types and validation are the same on every system; a Worker is there on Linux
 // only.
 package job

@@ -3,7 +3,6 @@ package job
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -97,11 +96,6 @@ type IOLimit struct {
 	WriteIOPS int64  `json:"write_iops,omitempty"` // write operations per second
 }
 
-var (
-	nameRE  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
-	labelRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$`)
-)
-
 // Validate reports the first thing about s that no worker would accept, as a
 // *FieldError. What only the worker at hand cannot do is found by Start.
 func (s *Spec) Validate() error {
@@ -168,14 +162,14 @@ func checkString(field, v string) error {
 }
 
 func (s *Spec) checkNames() error {
-	if s.Name != "" && !nameRE.MatchString(s.Name) {
+	if s.Name != "" && !isName(s.Name, "_.-") {
 		return &FieldError{"name", quote(s.Name), "use up to 63 of A-Z a-z 0-9 _ . -, first a letter or a digit"}
 	}
 	if len(s.Labels) > maxLabels {
 		return &FieldError{"labels", fmt.Sprint(len(s.Labels)), fmt.Sprintf("more than %d labels", maxLabels)}
 	}
 	for k, v := range s.Labels {
-		if !labelRE.MatchString(k) {
+		if !isName(k, "_.-/") {
 			return &FieldError{"labels", quote(k), "a label's name is up to 63 of A-Z a-z 0-9 _ . / -, first a letter or a digit"}
 		}
 		if len(v) > maxValue || !printable(v) {
@@ -289,6 +283,14 @@ func (l *IOLimit) device() (major, minor uint32, err error) {
 		return 0, 0, fmt.Errorf("device %q: not major:minor", l.Device)
 	}
 	return major, minor, nil
+}
+
+// isName reports whether s is up to 63 letters, digits and characters of
+// others, and begins with a letter or a digit. A regular expression would be
+// compiled at the start of every nsinit too.
+func isName(s, others string) bool {
+	const alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	return s != "" && len(s) <= 63 && strings.IndexByte(alnum, s[0]) >= 0 && strings.Trim(s, alnum+others) == ""
 }
 
 func printable(s string) bool {
