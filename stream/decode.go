@@ -189,7 +189,7 @@ func (f *Frame) set(want []field, values map[string]json.RawMessage) error {
 func object(line []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.Join(errors.New("not a JSON object"), err)
+		return nil, errors.New("not a JSON object")
 	}
 	values := make(map[string]json.RawMessage)
 	for d.More() {

@@ -23,7 +23,7 @@ func TestFollowers(t *testing.T) {
 	rng := rand.New(rand.NewPCG(10, 11))
 	var m model // written before: the followers only read it
 	_, scratch := create(t)
-	m.write(t, stream.NewWriter(scratch, 0), rng, frames, 6000)
+	m.write(t, stream.NewWriter(scratch, 0), rng, frames, 2000)
 	m.ended = true
 	done := make(chan struct{})
 	var all sync.WaitGroup

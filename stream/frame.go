@@ -102,15 +102,15 @@ func (f Frame) Append(dst []byte) []byte {
 func (f *Frame) check() error {
 	switch f.Type {
 	case TypeStart:
-		return errors.Join(f.checkStart(), f.checkTime())
+		return f.checkStart()
 	case TypeOutput:
-		return errors.Join(f.checkOutput(), f.checkTime())
+		return f.checkOutput()
 	case TypeGap:
 		if f.Bytes < 1 || f.Offset < 0 || f.Bytes > math.MaxInt64-f.Offset {
 			return fmt.Errorf("gap: %d bytes at offset %d: out of range", f.Bytes, f.Offset)
 		}
 	case TypeExit:
-		return errors.Join(f.checkExit(), f.checkTime())
+		return f.checkExit()
 	case TypeEnd:
 		if f.Next < 0 {
 			return fmt.Errorf("end: next %d: negative", f.Next)
@@ -134,7 +134,7 @@ func (f *Frame) checkStart() error {
 			return fmt.Errorf("start: argv[%d]: %q: not UTF-8", i, a)
 		}
 	}
-	return nil
+	return f.checkTime()
 }
 
 func (f *Frame) checkOutput() error {
@@ -147,7 +147,7 @@ func (f *Frame) checkOutput() error {
 	if f.Offset < 0 || f.Offset > math.MaxInt64-MaxFrame {
 		return fmt.Errorf("output: offset %d: out of range", f.Offset)
 	}
-	return nil
+	return f.checkTime()
 }
 
 func (f *Frame) checkExit() error {
@@ -160,7 +160,7 @@ func (f *Frame) checkExit() error {
 	if f.Usage != nil && (len(f.Usage) < 2 || f.Usage[0] != '{' || !json.Valid(f.Usage)) {
 		return fmt.Errorf("exit: usage %.100q: not a JSON object", f.Usage)
 	}
-	return nil
+	return f.checkTime()
 }
 
 // checkTime refuses what RFC 3339 cannot hold.

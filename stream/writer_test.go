@@ -88,20 +88,6 @@ func TestWriterRefuses(t *testing.T) {
 	})
 }
 
-// TestWriterMakesNoGarbage: nsinit writes for as long as the job lives and has no memory to spare.
-func TestWriterMakesNoGarbage(t *testing.T) {
-	_, f := create(t)
-	w := stream.NewWriter(f, 0)
-	for name, p := range map[string][]byte{
-		"text":   bytes.Repeat([]byte("a line of text\n"), 4000),
-		"binary": bytes.Repeat([]byte{0xff}, 60000),
-	} {
-		if n := testing.AllocsPerRun(20, func() { must(t, w.Output(stream.Stdout, t0, p)) }); n >= 1 {
-			t.Errorf("%s: %v allocations a frame", name, n)
-		}
-	}
-}
-
 // TestRecover: a crash at any byte leaves a log that goes on where its last whole frame ended.
 func TestRecover(t *testing.T) {
 	path, f := create(t)
