@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"io"
 	"net/http"
+	"os/exec"
 	"testing"
 
 	"jobworker/httpapi"
@@ -85,5 +86,73 @@ func readFrames(b *testing.B, c *httpapi.Client, id string) {
 	}
 	if end, ok := s.End(); n != benchOutput || !ok || end.Reason != stream.EndComplete {
 		b.Fatal(n, end)
+	}
+}
+
+// BenchmarkStartAPI measures from the request to the verdict of /bin/true, over
+// a connection that is open. Its peer is bubblewrap with a like root, which
+// keeps no record and no output.
+func BenchmarkStartAPI(b *testing.B) {
+	f := newFixture(b, nil)
+	c := f.client("alice", operator)
+	spec := httpapi.Spec{Argv: []string{"/bin/true"}}
+	b.Run("run", func(b *testing.B) {
+		for b.Loop() {
+			s, err := c.Run(b.Context(), spec, "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if v := verdict(b, s); v.Code == nil || *v.Code != 0 {
+				b.Fatal(v)
+			}
+			s.Close()
+		}
+	})
+	b.Run("start+wait", func(b *testing.B) {
+		for b.Loop() {
+			j, err := c.Start(b.Context(), spec, "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if j, err = c.Wait(b.Context(), j.ID, httpapi.MaxWait); err != nil || j.Verdict == nil || *j.Verdict.Code != 0 {
+				b.Fatal(j.Verdict, err)
+			}
+		}
+	})
+	b.Run("bwrap", func(b *testing.B) {
+		path, err := exec.LookPath("bwrap")
+		if err != nil {
+			b.Skip("needs the package bubblewrap: ", err)
+		}
+		for b.Loop() {
+			if out, err := exec.Command(path, bwrapArgs...).CombinedOutput(); err != nil {
+				b.Fatalf("%v: %s", err, out)
+			}
+		}
+	})
+}
+
+// bwrapArgs build what a job sees.
+var bwrapArgs = []string{
+	"--unshare-all", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc",
+	"--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin",
+	"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--dir", "/scratch", "--chdir", "/scratch", "--clearenv", "/bin/true",
+}
+
+// verdict reads s to its end.
+func verdict(t testing.TB, s *httpapi.Stream) *httpapi.Verdict {
+	t.Helper()
+	var v *httpapi.Verdict
+	for {
+		fr, err := s.Next()
+		if err == io.EOF {
+			return v
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fr.Type == stream.TypeExit {
+			v = fr.Verdict
+		}
 	}
 }

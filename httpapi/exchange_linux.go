@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -147,9 +146,6 @@ func (x *exchange) reply(status int, v any) error {
 
 // fail answers with err. Nothing of the answer has been sent yet.
 func (x *exchange) fail(err error) {
-	if x.r.Context().Err() != nil && context.Cause(x.r.Context()) != errShutdown {
-		panic(http.ErrAbortHandler) // the client is gone
-	}
 	p := problemOf(err)
 	if p.Type == TypeInternal {
 		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelError, "internal error",
@@ -168,15 +164,15 @@ func (x *exchange) fail(err error) {
 	x.write(p.Status, append(b, '\n'))
 }
 
-// write sends a whole answer. Its deadline stays armed: what is still buffered is
-// sent when the handler has returned.
+// write sends a whole answer, whose body may be empty. Its deadline stays armed:
+// what is still buffered is sent when the handler has returned.
 func (x *exchange) write(status int, body []byte) {
+	err := x.arm()
 	if len(body) > 0 {
 		x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	err := x.arm()
-	if err == nil {
-		x.w.WriteHeader(status)
+	x.w.WriteHeader(status)
+	if err == nil && len(body) > 0 {
 		_, err = x.w.Write(body)
 	}
 	if err != nil {

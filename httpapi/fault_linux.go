@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"jobworker/job"
-	"jobworker/stream"
 )
 
 // faults are the errors of package job that are the client's to handle.
@@ -20,7 +19,6 @@ var faults = []struct {
 	{job.ErrClosed, TypeShuttingDown},
 	{errShutdown, TypeShuttingDown},
 	{context.Canceled, TypeShuttingDown}, // where it was the client nobody reads it
-	{stream.ErrOffset, TypeOffset},
 }
 
 // problemOf returns the answer for err. What is not known is internal, and what

@@ -117,7 +117,7 @@ var workers atomic.Int64
 func newWorker(t testing.TB, log *slog.Logger) *job.Worker {
 	t.Helper()
 	w, err := job.Open(job.Config{
-		StateDir:                filepath.Join(t.TempDir(), "state"),
+		StateDir:                filepath.Join(stateParent(t), "state"),
 		CgroupRoot:              filepath.Join(cgroupMount(t), fmt.Sprintf("httpapi-%d-%d", os.Getpid(), workers.Add(1))),
 		AllowMissingControllers: true,
 		Log:                     log,
@@ -133,6 +133,24 @@ func newWorker(t testing.TB, log *slog.Logger) *job.Worker {
 		}
 	})
 	return w
+}
+
+// stateParent is a temporary directory; for a benchmark it is on tmpfs, so that
+// it measures the worker and not the disk.
+func stateParent(t testing.TB) string {
+	if _, ok := t.(*testing.B); !ok {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "httpapi-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func cgroupMount(t testing.TB) string {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,9 @@ type outputStream struct {
 // what it has for all.
 func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
 	rd, err := x.s.cfg.Worker.Output(j.ID, q)
+	if errors.Is(err, stream.ErrOffset) {
+		return wrong(TypeOffset, "offset", strconv.FormatInt(q.Offset, 10), fmt.Sprintf("the output has %d bytes so far", j.OutputBytes))
+	}
 	if err != nil {
 		return err
 	}
