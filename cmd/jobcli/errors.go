@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+
+	"jobworker/httpapi"
+)
+
+// A diagnosis is what an error means to the user.
+type diagnosis struct {
+	status int    // 0: that of the command
+	hint   string // what to do next; may be empty
+}
+
+// problems is the diagnosis of what the worker answers. The rest is refused or
+// failed, and the answer says why.
+var problems = map[string]diagnosis{
+	httpapi.TypeNotFound:         {noSuchJob, "jobcli ps -a lists the jobs that you may see"},
+	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles; the worker's administrator gives others"},
+	httpapi.TypeIdentity:         {notAllowed, "jobcli tls cert makes a new certificate"},
+	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f"},
+	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that has the controller"},
+	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back"},
+	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs"},
+	httpapi.TypeOffset:           {failed, "jobcli status shows how many bytes of output there are"},
+}
+
+// errNoCertificate means that nothing says which certificate to use.
+var errNoCertificate = errors.New("no client certificate configured")
+
+// errOutage means that a worker has not come back in time.
+type errOutage struct{ cause error }
+
+func (o *errOutage) Error() string { return "the worker does not come back: " + o.cause.Error() }
+func (o *errOutage) Unwrap() error { return o.cause }
+
+// outputError is a failed write of our own output.
+type outputError struct{ err error }
+
+func (o *outputError) Error() string { return "write output: " + o.err.Error() }
+func (o *outputError) Unwrap() error { return o.err }
+
+// written marks err, if it is one, as that of a write to standard output.
+func written(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outputError{err}
+}
+
+// pipeClosed reports whether the reader of our output went away.
+func pipeClosed(err error) bool {
+	_, ok := errors.AsType[*outputError](err)
+	return ok && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe))
+}
+
+// fail tells an error and returns the exit status for it: its own, or failure.
+func (e *env) fail(err error, failure int) int {
+	if err == nil {
+		return 0
+	}
+	if x, ok := errors.AsType[exit](err); ok {
+		return int(x)
+	}
+	if i, ok := errors.AsType[interrupted](err); ok {
+		return i.code()
+	}
+	if pipeClosed(err) {
+		return brokenPipe
+	}
+	d := diagnose(err)
+	e.say("%v", err)
+	if d.hint != "" {
+		e.say("hint: %s", d.hint)
+	}
+	switch {
+	case failure == unknown && d.status != misused:
+		return startStatus(err)
+	case d.status != 0:
+		return d.status
+	}
+	return failure
+}
+
+// startStatus is the exit status of run for a start that failed.
+func startStatus(err error) int {
+	p, ok := errors.AsType[*httpapi.Problem](err)
+	switch {
+	case !ok || p.Type != httpapi.TypeStartFailed || p.Stage != "exec":
+		return unknown
+	case errors.Is(syscall.Errno(p.Errno), fs.ErrNotExist):
+		return notFound
+	}
+	return notExecutable
+}
+
+func diagnose(err error) diagnosis {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return diagnosis{status: misused}
+	}
+	if p, ok := errors.AsType[*httpapi.Problem](err); ok {
+		return problems[p.Type]
+	}
+	if errors.Is(err, errNoCertificate) {
+		return diagnosis{failed, "-cert-dir DIR or JOBCLI_CERT_DIR names a directory with ca.pem, cert.pem and key.pem; jobcli tls init makes them; run -local needs none"}
+	}
+	if hint, ok := refusalHint(err); ok {
+		return diagnosis{unreachable, hint}
+	}
+	if neverThere(err) {
+		return diagnosis{unreachable, "is jobworker running there? -addr URL or JOBCLI_ADDR names another"}
+	}
+	if lost(err) {
+		return diagnosis{status: unreachable}
+	}
+	return diagnosis{}
+}
+
+// refusalHint reports whether err is one side's refusal to speak TLS with the other,
+// and what to do about it. Trying again would not help.
+func refusalHint(err error) (hint string, ok bool) {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "the worker's certificate is signed by another CA than ca.pem: -ca names the right one", true
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "-server-name gives a name that is in the worker's certificate", true
+	}
+	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		return "the worker needs another certificate", true
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "what listens there does not speak TLS: it is no worker", true
+	}
+	// crypto/tls reports the peer's alert as an OpError of this name.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return "the worker does not accept your certificate: it has to be signed by a CA that the worker trusts (-client-ca)", true
+	}
+	return "", false
+}
+
+// neverThere reports whether err is that of a connection that was not made at all.
+func neverThere(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// lost reports whether err is that of a connection.
+func lost(err error) bool {
+	u, request := errors.AsType[*url.Error](err) // every request that got no answer
+	_, outage := errors.AsType[*errOutage](err)
+	return request && u.Op != "parse" || outage || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// transient reports whether trying again may help against err.
+func transient(err error) bool {
+	if p, ok := errors.AsType[*httpapi.Problem](err); ok {
+		return p.Type == httpapi.TypeShuttingDown
+	}
+	if _, ok := refusalHint(err); ok || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if _, ok := errors.AsType[*outputError](err); ok {
+		return false
+	}
+	return lost(err)
+}

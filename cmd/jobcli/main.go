@@ -1,0 +1,70 @@
+// Command jobcli drives a jobworker: it starts jobs, follows their output, stops
+// them, and makes the certificates that both sides need.
+//
+//	jobcli COMMAND [flags] [arguments]
+//
+// # Streams
+//
+// Standard output carries data and nothing else: a job's output byte for byte,
+// ids, tables, JSON. Everything that jobcli itself has to say goes to standard
+// error, one line each, after "jobcli:". Names, arguments and messages of others
+// are shown with their control characters escaped (CVE-2021-25743); a job's
+// output passes unchanged.
+//
+// # Exit status
+//
+// run and wait end as the job did: with its exit code, 124 when it timed out, 137
+// when it ran out of memory, 128+n when signal n ended it, 127 when its program was
+// not found, 126 when that could not be executed, and 125 when jobcli or the
+// worker failed or the result is not known. Of several jobs the first that is not
+// 0 counts. Every other command ends with 0, or 1 refused or failed, 3 no such job,
+// 4 not allowed, 5 worker not reachable. A mistake in the command line is 2 in all
+// of them, an interrupt 130. A closed pipe on standard output is 141, as for a
+// program that SIGPIPE ended.
+//
+// # Lost connections
+//
+// run and logs go on at the byte where a connection was cut; nothing is lost and
+// nothing comes twice. run sends a random idempotency key, so that a start whose
+// answer got lost is asked for again without starting a second job. A worker that
+// stays away is waited for 30 seconds.
+//
+// # Interrupts
+//
+// Ctrl-C in run sends the job SIGINT; a second one stops the job; a third leaves it
+// running. SIGTERM and SIGHUP stop it at once. A reader that went away
+// (jobcli run yes | head) stops it too. In every other command an interrupt ends
+// jobcli.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	maybeInit()
+	os.Exit(run(context.Background(), processEnv(), os.Args[1:]))
+}
+
+// processEnv is the world of the real process.
+func processEnv() *env {
+	// With SIGPIPE asked for, a write to a closed pipe fails with EPIPE and
+	// does not end the process on the spot (see package os/signal): the
+	// embedded worker of run -local has to clean up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signals := make(chan os.Signal, 8)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // nohup and background jobs of a shell
+			signal.Notify(signals, s)
+		}
+	}
+	return &env{
+		stdout: os.Stdout, stderr: os.Stderr,
+		lookup: os.LookupEnv, signals: signals,
+		patience: 30 * time.Second,
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"jobworker/authz"
+)
+
+// tlsFlags are what the three tls commands have in common.
+type tlsFlags struct {
+	*output
+	dir  string
+	life time.Duration // 0: authz's default
+}
+
+func declareTLS(fs *flag.FlagSet, what string) *tlsFlags {
+	t := &tlsFlags{output: outputFlags(fs, "text", "do not show the names of the files")}
+	fs.StringVar(&t.dir, "dir", "", "`DIR` of the CA; needed")
+	fs.Func("valid", "how long "+what+", a `TIME` as in 720h", func(v string) error {
+		d, err := parseTime(v)
+		t.life = time.Duration(d)
+		return err
+	})
+	return t
+}
+
+func setupTLSInit(fs *flag.FlagSet) action {
+	t := declareTLS(fs, "the server's and the administrator's certificate are valid (default 8760h, a year)")
+	var hosts []string
+	fs.Func("host", "name or address that clients reach the worker at, a `HOST`; repeatable, one is needed", appendTo(&hosts))
+	admin := fs.String("admin", "", "`NAME` of the administrator; needed")
+	return func(_ context.Context, e *env, _ []string) error {
+		if err := needed("-dir", t.dir, "-host", strings.Join(hosts, ""), "-admin", *admin); err != nil {
+			return err
+		}
+		made, err := authz.InitPKI(authz.InitOptions{Dir: t.dir, Hosts: hosts, Admin: *admin, Life: t.life})
+		return t.show(e, made, err)
+	}
+}
+
+func setupTLSCA(fs *flag.FlagSet) action {
+	t := declareTLS(fs, "the CA is valid (default 87600h, ten years)")
+	return func(_ context.Context, e *env, _ []string) error {
+		if err := needed("-dir", t.dir); err != nil {
+			return err
+		}
+		made, err := authz.InitCA(t.dir, t.life)
+		return t.show(e, made, err)
+	}
+}
+
+func setupTLSCert(fs *flag.FlagSet) action {
+	t := declareTLS(fs, "the certificate is valid (default 8760h, a year)")
+	var groups []string
+	name := fs.String("name", "", "`NAME` of the user; needed")
+	fs.Func("group", "`GROUP` of the user, as in jobworker:operator; repeatable", appendTo(&groups))
+	return func(_ context.Context, e *env, _ []string) error {
+		if err := needed("-dir", t.dir, "-name", *name); err != nil {
+			return err
+		}
+		made, err := authz.AddClient(t.dir, *name, groups, t.life)
+		return t.show(e, made, err)
+	}
+}
+
+func appendTo(list *[]string) func(string) error {
+	return func(v string) error {
+		if v == "" {
+			return errors.New("must not be empty")
+		}
+		*list = append(*list, v)
+		return nil
+	}
+}
+
+// needed takes pairs of a flag and its value and refuses the first that is empty.
+func needed(pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			return usage("", "%s: is missing", pairs[i])
+		}
+	}
+	return nil
+}
+
+// show writes the names of the files that were made.
+func (t *tlsFlags) show(e *env, made []string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w; nothing is ever overwritten: choose another directory or name", err)
+	case err != nil || t.quiet:
+		return err
+	case t.json:
+		return writeJSON(e.stdout, map[string][]string{"files": made})
+	}
+	_, err = fmt.Fprintln(e.stdout, strings.Join(made, "\n"))
+	return written(err)
+}
