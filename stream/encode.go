@@ -19,7 +19,7 @@ const textPiece = 4 << 10
 // encoder appends canonical lines to buf. Its parts are kept from frame to frame, so encoding makes no garbage.
 //
 // Strings are escaped by encoding/json, which is fast enough not to need an escaper of our own: on two cores
-// BenchmarkEncode gives 950 MB/s of text lines, and BenchmarkRecord, pipe to file, 490 MB/s (binary 640).
+// BenchmarkEncode gives 750 to 950 MB/s of text lines, and BenchmarkRecord, pipe to file, 400 to 490 MB/s.
 type encoder struct {
 	buf  []byte
 	json *json.Encoder
