@@ -176,6 +176,9 @@ type place struct {
 
 // last finds the end of the log before stop, reading backward in growing steps.
 func (l *logFile) last(stop int64) (p place, err error) {
+	if l.buf == nil {
+		l.buf = make([]byte, max(1, min(readSize, stop))) // most logs are short, and ask this at their end
+	}
 	for step := int64(blockSize); ; step *= 2 {
 		at := max(0, stop-step)
 		_, pos, err := l.frame(at, stop)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// lineBuffer holds the longest output line and a gap line before it. It is allocated once; pages that no line
-// reached are never touched.
+// lineBuffer holds the longest output line and a gap line before it. It is allocated once, by the first output;
+// pages that no line reached are never touched.
 const lineBuffer = 6*MaxFrame + 2*headerSize
 
 // Writer appends frames to a log: one write(2) a frame, no goroutine, no garbage. It is not safe for concurrent
@@ -32,7 +32,7 @@ type Writer struct {
 // NewWriter returns a Writer that appends to f, opened with O_APPEND, which stays the caller's. next is the number
 // of payload bytes in it: 0 for an empty file, or what Next returned.
 func NewWriter(f *os.File, next int64) *Writer {
-	return &Writer{file: f, enc: newEncoder(make([]byte, 0, lineBuffer)), next: next, size: -1}
+	return &Writer{file: f, enc: newEncoder(nil), next: next, size: -1}
 }
 
 // Offset returns the offset of the next frame: how many bytes of output there were, written or lost.
@@ -48,6 +48,9 @@ func (w *Writer) Start(job string, argv []string, t time.Time) error {
 func (w *Writer) Output(s Source, t time.Time, p []byte) error {
 	if len(p) == 0 {
 		return nil
+	}
+	if cap(w.enc.buf) < lineBuffer {
+		w.enc.buf = make([]byte, 0, lineBuffer)
 	}
 	n := int64(len(p))
 	f := Frame{Type: TypeOutput, Stream: s, Offset: w.next, Time: t, Data: p}
