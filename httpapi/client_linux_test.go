@@ -198,7 +198,7 @@ func TestStop(t *testing.T) {
 		want   httpapi.Verdict
 	}{
 		"term":   {"sleep 1000", httpapi.StopRequest{}, httpapi.Verdict{Reason: httpapi.Stopped, Signal: "SIGTERM", By: "alice"}},
-		"signal": {"sleep 1000", httpapi.StopRequest{Signal: "INT"}, httpapi.Verdict{Reason: httpapi.Stopped, Signal: "SIGINT", By: "alice"}},
+		"signal": {"exec sleep 1000", httpapi.StopRequest{Signal: "INT"}, httpapi.Verdict{Reason: httpapi.Stopped, Signal: "SIGINT", By: "alice"}},
 		"kill":   {"trap '' TERM; echo ready; while :; do sleep 1000; done", httpapi.StopRequest{Grace: &nothing}, httpapi.Verdict{Reason: httpapi.Stopped, Signal: "SIGKILL", By: "alice"}},
 	} {
 		t.Run(name, func(t *testing.T) {

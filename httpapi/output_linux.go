@@ -141,15 +141,15 @@ func (o *outputStream) idle() error {
 // end is the last line, or the trailers of a raw stream. A raw stream has no way
 // to say that the worker goes down, so it is cut.
 func (o *outputStream) end(f stream.Frame) error {
+	j, err := o.final(f)
+	if err != nil {
+		return err
+	}
 	if !o.raw {
 		return errors.Join(o.send(f.Append(nil)), o.arm())
 	}
 	if f.Reason == stream.EndShutdown {
 		return errShutdown
-	}
-	j, err := o.s.cfg.Worker.Status(o.job.ID)
-	if err != nil {
-		return err
 	}
 	h := o.w.Header()
 	h.Set("Job-State", string(j.State))
@@ -157,4 +157,14 @@ func (o *outputStream) end(f stream.Frame) error {
 		h.Set("Job-Exit-Code", strconv.Itoa(*j.Verdict.Code))
 	}
 	return o.arm()
+}
+
+// final is the job at the end of the stream. The exit frame is in the log a
+// moment before the job is over for all to see; who has read the one and asks
+// for the status, or for its removal, must find the other.
+func (o *outputStream) final(end stream.Frame) (Job, error) {
+	if end.Reason == stream.EndComplete {
+		return o.s.cfg.Worker.Wait(o.r.Context(), o.job.ID)
+	}
+	return o.s.cfg.Worker.Status(o.job.ID)
 }
