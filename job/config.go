@@ -43,6 +43,10 @@ const (
 	DefaultPids     = 512
 )
 
+// minUID is the first user id that is not the system's, by UID_MIN of
+// login.defs(5).
+const minUID = 1000
+
 // withDefaults fills in the zero values of c.
 func (c Config) withDefaults() Config {
 	if c.UIDBase == 0 {
@@ -68,7 +72,7 @@ func (c Config) validate() error {
 	switch {
 	case c.StateDir == "":
 		return &FieldError{Field: "state directory", Problem: "is missing"}
-	case c.UIDBase < 1000:
+	case c.UIDBase < minUID:
 		return &FieldError{"uid base", formatNumber(float64(c.UIDBase)), "must be 1000 or more: the ids below are the system's"}
 	case uint64(c.UIDBase)+uint64(c.UIDCount) > 1<<32-2:
 		return &FieldError{"uid count", formatNumber(float64(c.UIDCount)), "goes beyond the largest user id, 4294967293"}

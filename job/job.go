@@ -1,6 +1,7 @@
 package job
 
 import (
+	"fmt"
 	"time"
 
 	"jobworker/cgroupv2"
@@ -68,6 +69,17 @@ type StartOptions struct {
 	Key string
 
 	Spec Spec
+}
+
+// validate reports what is wrong with o, whatever the worker.
+func (o *StartOptions) validate() error {
+	if o.Owner == "" || len(o.Owner) > maxValue || !printable(o.Owner) {
+		return &FieldError{"owner", quote(o.Owner), fmt.Sprintf("must be 1 to %d bytes of printable text", maxValue)}
+	}
+	if len(o.Key) > maxValue || !printable(o.Key) {
+		return &FieldError{"idempotency key", quote(o.Key), fmt.Sprintf("must be up to %d bytes of printable text", maxValue)}
+	}
+	return o.Spec.Validate()
 }
 
 // StopOptions say how a job is to be stopped.

@@ -38,8 +38,9 @@ func parsePageToken(s string) (position, error) {
 	if n, _ := fmt.Sscanf(string(b), "%d %s", &nano, &id); n != 2 {
 		return position{}, ErrPageToken
 	}
-	if _, ok := ParseID(id); !ok {
+	p := position{time.Unix(0, nano), id}
+	if _, ok := ParseID(id); !ok || pageToken(Job{CreatedAt: p.created, ID: id}) != s {
 		return position{}, ErrPageToken
 	}
-	return position{time.Unix(0, nano), id}, nil
+	return p, nil
 }

@@ -1,11 +1,14 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -87,21 +90,48 @@ func readRecord(dir string) (*record, error) {
 	return r, nil
 }
 
+// parseRecord reads what write has written, and nothing else: a damaged record
+// must not give a job to another owner, or its user id to another job.
 func parseRecord(b []byte) (*record, error) {
 	var r record
-	if err := json.Unmarshal(b, &r); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
 		return nil, err
 	}
-	switch {
-	case r.Version != recordVersion:
-		return nil, fmt.Errorf("version %d is not %d", r.Version, recordVersion)
-	case r.State != Starting && r.State != Ended:
-		return nil, fmt.Errorf("state %q: must be %s or %s", r.State, Starting, Ended)
-	case (r.State == Ended) != (r.Verdict != nil && r.EndedAt != nil):
-		return nil, fmt.Errorf("state %q: does not go with its verdict", r.State)
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("goes on after its end")
 	}
-	if err := r.Spec.Validate(); err != nil {
-		return nil, fmt.Errorf("spec: %w", err)
+	if err := r.validate(); err != nil {
+		return nil, err
 	}
 	return &r, nil
 }
+
+func (r *record) validate() error {
+	_, validID := ParseID(r.ID)
+	ended := r.State == Ended
+	switch {
+	case r.Version != recordVersion:
+		return fmt.Errorf("version %d is not %d", r.Version, recordVersion)
+	case !validID:
+		return fmt.Errorf("id %s: is none", quote(r.ID))
+	case r.State != Starting && r.State != Ended:
+		return fmt.Errorf("state %q: must be %s or %s", r.State, Starting, Ended)
+	case ended != (r.Verdict != nil) || ended != (r.EndedAt != nil):
+		return fmt.Errorf("state %q: does not go with its verdict", r.State)
+	case ended && !slices.Contains(reasons, r.Verdict.Reason):
+		return fmt.Errorf("verdict: reason %q: unknown", r.Verdict.Reason)
+	case r.UID < minUID:
+		return fmt.Errorf("uid %d: must be %d or more", r.UID, minUID)
+	case r.CreatedAt.IsZero():
+		return errors.New("created_at: is missing")
+	case r.OutputBytes < 0:
+		return fmt.Errorf("output_bytes %d: is negative", r.OutputBytes)
+	}
+	o := StartOptions{Owner: r.Owner, Key: r.Key, Spec: r.Spec}
+	return o.validate()
+}
+
+// reasons are those that a verdict may have.
+var reasons = []string{OOMKilled, OutputLimit, TimedOut, Stopped, Signaled, Exited, StartFailed, Lost}

@@ -24,7 +24,7 @@ func TestView(t *testing.T) {
 		{"device modes", "stat -c '%a' /dev/null /dev/zero /dev/urandom", "666\n666\n666\n"},
 		{"devices work", "head -c 3 /dev/zero | wc -c; echo x > /dev/null; head -c 8 /dev/urandom | wc -c", "3\n8\n"},
 		{"standard input", "cat; readlink /proc/self/fd/0", "/dev/null\n"},
-		{"open files of the program", "ls /proc/$$/fd | sort -n | grep -vE '^(10|255)$'", "0\n1\n2\n"},
+		{"open files of the program", "for f in /proc/$$/fd/*; do [ -L $f ] && echo ${f##*/}; done", "0\n1\n2\n"},
 		{"/dev/stdout and stderr can be opened", "echo a > /dev/stdout; echo b > /dev/stderr", "a\nb\n"},
 		{"processes", "ps -o comm= 2>/dev/null | grep -c jobworker", "0\n"},
 		{"PID 1 is hidden", "ls -d /proc/1 2>&1 >/dev/null | grep -o 'No such file or directory'", "No such file or directory\n"},

@@ -24,22 +24,15 @@ const (
 // ParseSignal reads a signal as "TERM", "SIGTERM", "15" or "SIGRTMIN+1", in
 // upper or lower case.
 func ParseSignal(s string) (int, error) {
-	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
-	if n, err := strconv.Atoi(name); err == nil && SignalName(n) != "" && name == s {
-		return n, nil
-	}
-	for n, known := range signalNames {
-		if known != "" && known[3:] == name {
-			return n, nil
+	for n := range sigRTMax + 1 {
+		name := SignalName(n)
+		if name == "" {
+			continue
 		}
-	}
-	if rest, ok := strings.CutPrefix(name, "RTMIN"); ok {
-		n, err := strconv.Atoi(strings.TrimPrefix(rest, "+"))
-		if rest == "" {
-			n, err = 0, nil
-		}
-		if err == nil && n >= 0 && SignalName(sigRTMin+n) != "" {
-			return sigRTMin + n, nil
+		for _, known := range []string{name, name[len("SIG"):], strconv.Itoa(n)} {
+			if s == known || s == strings.ToLower(known) {
+				return n, nil
+			}
 		}
 	}
 	return 0, fmt.Errorf("unknown signal %s", quote(s))

@@ -3,7 +3,6 @@ package job
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -84,6 +83,12 @@ type Limits struct {
 	Pids         int64     `json:"pids,omitempty"`          // processes and threads
 	ScratchBytes int64     `json:"scratch_bytes,omitempty"` // makes /scratch a tmpfs of this size, counted as memory
 	IO           []IOLimit `json:"io,omitempty"`            // disk bandwidth
+}
+
+// IsZero is what omitzero asks: an empty IO is no limit either, so that a Spec
+// reads the same after it was written down.
+func (l Limits) IsZero() bool {
+	return l.CPUs == 0 && l.CPUWeight == 0 && l.MemoryBytes == 0 && l.Pids == 0 && l.ScratchBytes == 0 && len(l.IO) == 0
 }
 
 // An IOLimit bounds the use of one disk. Zero means no limit.
@@ -264,22 +269,26 @@ func (l *IOLimit) validate(field string) error {
 			return &FieldError{field + ".device", quote(l.Device), `must be "major:minor"`}
 		}
 	}
-	rates := []int64{l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS}
-	if slices.Max(rates) == 0 {
-		return &FieldError{Field: field, Problem: "sets no rate"}
-	}
-	for _, r := range rates {
-		if r < 0 || r == 1 { // the kernel refuses 1 in io.max
-			return &FieldError{field, fmt.Sprint(r), "a rate must be 2 or more"}
+	set := false
+	for _, rate := range []struct {
+		field string
+		value int64
+	}{{"read_bps", l.ReadBPS}, {"write_bps", l.WriteBPS}, {"read_iops", l.ReadIOPS}, {"write_iops", l.WriteIOPS}} {
+		if rate.value < 0 || rate.value == 1 { // the kernel refuses 1 in io.max
+			return &FieldError{field + "." + rate.field, fmt.Sprint(rate.value), "must be 2 or more"}
 		}
+		set = set || rate.value != 0
+	}
+	if !set {
+		return &FieldError{Field: field, Problem: "sets no rate"}
 	}
 	return nil
 }
 
-// device parses the "major:minor" of l.
+// device parses the "major:minor" of l. A disk has one such name only.
 func (l *IOLimit) device() (major, minor uint32, err error) {
-	var rest string
-	if n, _ := fmt.Sscanf(l.Device+" ", "%d:%d%s", &major, &minor, &rest); n != 2 {
+	_, err = fmt.Sscanf(l.Device, "%d:%d", &major, &minor)
+	if err != nil || fmt.Sprintf("%d:%d", major, minor) != l.Device {
 		return 0, 0, fmt.Errorf("device %q: not major:minor", l.Device)
 	}
 	return major, minor, nil

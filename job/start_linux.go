@@ -50,16 +50,6 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	return j, existing, err
 }
 
-func (o *StartOptions) validate() error {
-	if o.Owner == "" || len(o.Owner) > maxValue || !printable(o.Owner) {
-		return &FieldError{"owner", quote(o.Owner), fmt.Sprintf("must be 1 to %d bytes of printable text", maxValue)}
-	}
-	if len(o.Key) > maxValue || !printable(o.Key) {
-		return &FieldError{"idempotency key", quote(o.Key), fmt.Sprintf("must be up to %d bytes of printable text", maxValue)}
-	}
-	return o.Spec.Validate()
-}
-
 // admit enters a new job into the table, or finds the one that has its key.
 func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
 	w.mu.Lock()

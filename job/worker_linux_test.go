@@ -129,6 +129,3 @@ func started(tb testing.TB, w *job.Worker, s job.Spec) job.Job {
 	}
 	return j
 }
-
-// duration makes the pointer that a Spec wants.
-func duration(d time.Duration) *job.Duration { return (*job.Duration)(&d) }

@@ -1,0 +1,163 @@
+package job
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"jobworker/cgroupv2"
+)
+
+// fullRecord returns a record with something in every field.
+func fullRecord() record {
+	at := time.Date(2026, 11, 21, 20, 33, 28, 290e6, time.UTC)
+	started, ended := at.Add(time.Millisecond), at.Add(time.Second)
+	grace, code, memory := Duration(0), 3, int64(1<<20)
+	return record{Version: recordVersion, ID: "abcdefghijklmnopqrstuvwxyz", Owner: "alice", Key: "k", State: Ended,
+		Spec: Spec{Argv: []string{"sh", "-c", "exit 3"}, Env: map[string]string{"A": "ä", "a": ""}, Dir: "/tmp", Name: "n",
+			Labels: map[string]string{"k": "v"}, Limits: Limits{CPUs: 0.5, IO: []IOLimit{{Path: "/scratch", ReadBPS: 4096}}},
+			Timeout: Duration(time.Hour), StopSignal: "INT", Grace: &grace, Merge: true, Net: "none", Profile: "sandbox"},
+		UID: DefaultUIDBase, Boot: "b", CreatedAt: at, StartedAt: &started, EndedAt: &ended,
+		Limits: Limits{CPUs: 0.5, Pids: 512}, Usage: cgroupv2.Usage{CPUSeconds: 0.25, MemoryBytes: &memory},
+		OutputBytes: 42, Verdict: &Verdict{Reason: Exited, Code: &code}}
+}
+
+func encode(t testing.TB, r record) []byte {
+	t.Helper()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, '\n')
+}
+
+// startingRecord returns the record of a job that is about to start.
+func startingRecord() record {
+	r := fullRecord()
+	r.State, r.StartedAt, r.EndedAt, r.Limits, r.Usage, r.OutputBytes, r.Verdict = Starting, nil, nil, Limits{}, cgroupv2.Usage{}, 0, nil
+	return r
+}
+
+func TestRecords(t *testing.T) {
+	for _, want := range []record{fullRecord(), startingRecord()} {
+		dir := filepath.Join(t.TempDir(), want.ID)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f, err := want.write(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readRecord(dir); err != nil || !reflect.DeepEqual(*got, want) {
+			t.Errorf("read %+v, %v\nwrote %+v", got, err, want)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("files %v, %v, want the record alone", entries, err)
+		}
+		other := filepath.Join(filepath.Dir(dir), strings.Repeat("b", idLen))
+		if err := os.Rename(dir, other); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readRecord(other); err == nil || !strings.Contains(err.Error(), want.ID) {
+			t.Errorf("the record of another job: %v", err)
+		}
+	}
+}
+
+// TestRecordErrors: a record says what is wrong with it.
+func TestRecordErrors(t *testing.T) {
+	for _, tt := range []struct {
+		change func(*record)
+		want   string
+	}{
+		{func(r *record) { r.Version = 2 }, "version 2 is not 1"},
+		{func(r *record) { r.ID = "x" }, `id "x"`},
+		{func(r *record) { r.Owner = "" }, `owner: "": must be`},
+		{func(r *record) { r.Owner = "a\n" }, `owner: "a\n": must be`},
+		{func(r *record) { r.Key = "\x00" }, `idempotency key: "\x00": must be`},
+		{func(r *record) { r.State = Running }, `state "running"`},
+		{func(r *record) { r.Verdict = nil }, `state "ended"`},
+		{func(r *record) { r.EndedAt = nil }, `state "ended"`},
+		{func(r *record) { r.State = Starting }, `state "starting"`},
+		{func(r *record) { r.State, r.Verdict = Starting, nil }, `state "starting"`},
+		{func(r *record) { r.Verdict.Reason = "" }, `reason ""`},
+		{func(r *record) { r.Verdict.Reason = "bored" }, `reason "bored"`},
+		{func(r *record) { r.Spec.Argv = nil }, "argv: is missing"},
+		{func(r *record) { r.UID = 0 }, "uid 0"},
+		{func(r *record) { r.CreatedAt = time.Time{} }, "created_at"},
+		{func(r *record) { r.OutputBytes = -1 }, "output_bytes -1"},
+	} {
+		r := fullRecord()
+		tt.change(&r)
+		if _, err := parseRecord(encode(t, r)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("error %v, want %s", err, tt.want)
+		}
+	}
+	good := string(encode(t, fullRecord()))
+	for _, b := range []string{"", "\n", "null", "[]", `{}`, good + "x", good + good, strings.Replace(good, `"uid"`, `"uib"`, 1), strings.Repeat("[", 1<<20)} {
+		if r, err := parseRecord([]byte(b)); err == nil {
+			t.Errorf("%.300s\nwas read as %+v", b, r)
+		}
+	}
+}
+
+// TestDamagedRecords: half a record is none, and one with a flipped bit is
+// either refused or another record in good order.
+func TestDamagedRecords(t *testing.T) {
+	for _, r := range []record{fullRecord(), startingRecord()} {
+		b := encode(t, r)
+		for n := range len(b) - 1 {
+			if _, err := parseRecord(b[:n]); err == nil {
+				t.Errorf("the first %d of %d bytes were accepted", n, len(b))
+			}
+		}
+		for i := range b {
+			for bit := range 8 {
+				damaged := append([]byte(nil), b...)
+				damaged[i] ^= 1 << bit
+				if err := checkRecord(damaged); err != nil {
+					t.Errorf("bit %d of byte %d: %v", bit, i, err)
+				}
+			}
+		}
+	}
+}
+
+// checkRecord reports an accepted record that is not read as it is written.
+func checkRecord(b []byte) error {
+	r, err := parseRecord(b)
+	if err != nil {
+		return nil
+	}
+	first, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("%s\ncannot be written: %w", b, err)
+	}
+	again, err := parseRecord(first)
+	if err != nil {
+		return fmt.Errorf("%s\nwritten as %s\nis refused: %w", b, first, err)
+	}
+	if second, err := json.Marshal(again); err != nil || string(first) != string(second) {
+		return fmt.Errorf("%s\nwritten as %s\nread as %s, %v", b, first, second, err)
+	}
+	return nil
+}
+
+// FuzzParseRecord: a record that was accepted is read as it is written.
+func FuzzParseRecord(f *testing.F) {
+	f.Add(encode(f, fullRecord()))
+	f.Add(encode(f, startingRecord()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := checkRecord(b); err != nil {
+			t.Error(err)
+		}
+	})
+}
