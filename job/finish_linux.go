@@ -35,7 +35,7 @@ func (t *task) finish() {
 	usage := t.usage
 	t.mu.Unlock()
 
-	n, err := t.endLog(end, v, usage)
+	n, err := t.endLog(e, end, v, usage)
 	t.complain("end log", err)
 
 	t.mu.Lock()
@@ -138,7 +138,7 @@ func signalName(n int) string {
 
 // endLog appends the exit frame, after cutting off what a nsinit that was killed
 // left half written, and returns how many bytes of output the log holds.
-func (t *task) endLog(end time.Time, v Verdict, u Usage) (int64, error) {
+func (t *task) endLog(e *nsinit.Exit, end time.Time, v Verdict, u Usage) (int64, error) {
 	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return 0, err
@@ -153,7 +153,11 @@ func (t *task) endLog(end time.Time, v Verdict, u Usage) (int64, error) {
 		return next, err
 	}
 	w := stream.NewWriter(f, next)
-	return next, errors.Join(w.Exit(end, v, usage), w.Sync())
+	if e != nil {
+		// What nsinit could not write, and could not mark either.
+		err = w.Gap(max(0, e.OutputBytes-next), stream.GapWriteError)
+	}
+	return w.Offset(), errors.Join(err, w.Exit(end, v, usage), w.Sync())
 }
 
 // record needs t.mu. It describes an ended job.

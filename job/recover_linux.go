@@ -73,7 +73,7 @@ func (t *task) bury() {
 	if e != nil {
 		end = e.Time
 	}
-	n, err := t.endLog(end, v, cgroupv2.Usage{})
+	n, err := t.endLog(e, end, v, cgroupv2.Usage{})
 	t.complain("end log", err)
 	t.outputBytes, t.endedAt, t.verdict = n, &end, &v
 	t.complain("write record", t.writeFinal(t.record()))

@@ -2,7 +2,6 @@ package nsinit
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +16,7 @@ func resetProcess() error {
 	}
 	// A daemon that the OOM killer is told to spare must not make its jobs
 	// the last to go.
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0); err != nil {
+	if err := writeFile("/proc/self/oom_score_adj", "0"); err != nil {
 		return err
 	}
 	// The mounts of this namespace are still peers of the host's: clone(2)
@@ -103,6 +102,20 @@ func setRlimits() error {
 		if err := unix.Setrlimit(l.resource, &unix.Rlimit{Cur: min(l.cur, hard), Max: hard}); err != nil {
 			return fmt.Errorf("setrlimit %s: %w", l.name, err)
 		}
+	}
+	return nil
+}
+
+// writeFile is os.WriteFile without the runtime's poller, which nsinit does not
+// need otherwise.
+func writeFile(name, content string) error {
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(content)); err != nil {
+		return fmt.Errorf("write %s %q: %w", name, content, err)
 	}
 	return nil
 }

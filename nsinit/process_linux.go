@@ -51,14 +51,19 @@ func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error)
 		return nil, &StartError{"clone", errno(err), fmt.Sprintf("socketpair: %v", err)}
 	}
 	defer ours.Close()
-	p, err := im.clone(theirs, f)
-	theirs.Close()
-	if err != nil {
-		return nil, &StartError{"clone", errno(err), fmt.Sprintf("clone nsinit: %s", explainClone(err))}
-	}
 	stop := context.AfterFunc(ctx, func() { ours.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := p.configure(ours, c); err != nil {
+	// The config is on its way while the process is made. It may be larger
+	// than the socket's buffer.
+	sent := make(chan error, 1) // one result
+	go func() { sent <- send(ours, c) }()
+	p, err := im.clone(theirs, f)
+	theirs.Close() // ends a send that nobody reads
+	if err != nil {
+		<-sent
+		return nil, &StartError{"clone", errno(err), fmt.Sprintf("clone nsinit: %s", explainClone(err))}
+	}
+	if err := p.confirm(ours, sent); err != nil {
 		killErr := p.Kill()
 		waitErr := p.Wait()
 		p.Close()
@@ -114,14 +119,16 @@ func newProcess(pid, pidfd int) (*Process, error) {
 	return &Process{pid: pid, pidfd: f, conn: conn}, nil
 }
 
-// configure sends c and reads the report. A nsinit that ends without one was
-// killed, or has told its story on standard error.
-func (p *Process) configure(handshake *os.File, c Config) error {
-	if err := json.NewEncoder(handshake).Encode(c); err != nil {
+// send writes c, and says that it is all.
+func send(handshake *os.File, c Config) error {
+	return errors.Join(json.NewEncoder(handshake).Encode(c), shutdownWrite(handshake))
+}
+
+// confirm reads the report. A nsinit that ends without one was killed, or has
+// told its story on standard error.
+func (p *Process) confirm(handshake *os.File, sent <-chan error) error {
+	if err := <-sent; err != nil {
 		return &StartError{"config", errno(err), fmt.Sprintf("send config: %v", err)}
-	}
-	if err := shutdownWrite(handshake); err != nil {
-		return &StartError{"config", errno(err), fmt.Sprintf("shutdown: %v", err)}
 	}
 	b, err := io.ReadAll(handshake)
 	if err != nil {
