@@ -81,19 +81,27 @@ func output(tb testing.TB, w *job.Worker, id string, source stream.Source) strin
 		tb.Fatal(err)
 	}
 	defer r.Close()
+	out, err := payload(tb, r)
+	if err != nil {
+		tb.Fatalf("output of %s after %q: %v", id, out, err)
+	}
+	return string(out)
+}
+
+// payload reads a job's output to its end.
+func payload(tb testing.TB, r *stream.Reader) (out []byte, err error) {
 	ctx, cancel := context.WithTimeout(tb.Context(), limit)
 	defer cancel()
-	var payload []byte
 	for {
 		lines, err := r.Next(ctx)
 		if err == io.EOF {
-			return string(payload)
+			return out, nil
 		}
 		if err != nil {
-			tb.Fatalf("output of %s after %q: %v", id, payload, err)
+			return out, err
 		}
-		if payload, err = stream.AppendPayload(payload, lines); err != nil {
-			tb.Fatal(err)
+		if out, err = stream.AppendPayload(out, lines); err != nil {
+			return out, err
 		}
 	}
 }
