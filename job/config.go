@@ -1,11 +1,14 @@
 package job
 
-import "log/slog"
+import (
+	"log/slog"
+	"path/filepath"
+)
 
 // A Config says where a Worker keeps its state and what its jobs get.
 type Config struct {
-	// StateDir is the worker's directory, made if it does not exist. It must
-	// belong to root and be closed to everyone else.
+	// StateDir is the absolute path of the worker's directory, made if it does
+	// not exist. It must belong to root and be closed to everyone else.
 	StateDir string
 
 	// CgroupRoot is the cgroup to work in: an absolute path below a cgroup2
@@ -72,6 +75,8 @@ func (c Config) validate() error {
 	switch {
 	case c.StateDir == "":
 		return &FieldError{Field: "state directory", Problem: "is missing"}
+	case !filepath.IsAbs(c.StateDir): // nsinit has another working directory
+		return &FieldError{"state directory", quote(c.StateDir), "must be an absolute path"}
 	case c.UIDBase < minUID:
 		return &FieldError{"uid base", formatNumber(float64(c.UIDBase)), "must be 1000 or more: the ids below are the system's"}
 	case uint64(c.UIDBase)+uint64(c.UIDCount) > 1<<32-2:
