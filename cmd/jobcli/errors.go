@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -90,13 +89,16 @@ func (e *env) fail(err error, failure int) int {
 	return failure
 }
 
+// enoent is ENOENT of the worker, which runs on Linux wherever we do.
+const enoent = 2
+
 // startStatus is the exit status of run for a start that failed.
 func startStatus(err error) int {
 	p, ok := errors.AsType[*httpapi.Problem](err)
 	switch {
 	case !ok || p.Type != httpapi.TypeStartFailed || p.Stage != "exec":
 		return unknown
-	case errors.Is(syscall.Errno(p.Errno), fs.ErrNotExist):
+	case p.Errno == enoent:
 		return notFound
 	}
 	return notExecutable

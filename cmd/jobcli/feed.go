@@ -62,11 +62,11 @@ func (f *feed) connection(ctx context.Context) error {
 		if frame.Type == stream.TypeEnd && frame.Reason == stream.EndShutdown {
 			return errShutdown
 		}
-		f.began, f.next = true, s.Offset()
 		f.retry.progress()
 		if err := f.take(frame); err != nil {
 			return err
 		}
+		f.began, f.next = true, s.Offset()
 	}
 }
 

@@ -79,7 +79,7 @@ func noise(n int) []byte {
 	return b
 }
 
-// printNoise prints noise in pieces of uneven size, to both streams in turn.
+// printNoise prints noise in pieces of uneven size.
 func printNoise(v string) error {
 	n, err := strconv.Atoi(v)
 	if err != nil {

@@ -12,6 +12,7 @@ type retry struct {
 	env    *env
 	quiet  bool
 
+	met      bool      // the worker has answered once
 	attempts int       // since the last progress
 	giveUp   time.Time // valid when attempts > 0
 }
@@ -26,7 +27,7 @@ func (r *retry) progress() {
 	if r.attempts > 1 && !r.quiet {
 		r.env.say("the worker is back")
 	}
-	r.attempts = 0
+	r.met, r.attempts = true, 0
 }
 
 // pause blocks until it is time for another attempt after err. It returns err
@@ -39,7 +40,7 @@ func (r *retry) pause(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case !transient(err) || r.attempts == 0 && neverThere(err):
+	case !transient(err) || !r.met && r.attempts == 0 && neverThere(err):
 		return err
 	case r.attempts == 0:
 		r.giveUp = time.Now().Add(r.env.patience)
