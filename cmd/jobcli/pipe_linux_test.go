@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -10,9 +11,10 @@ import (
 
 // A brokenWriter takes some bytes and then fails.
 type brokenWriter struct {
-	mu   sync.Mutex
-	left int
-	err  error
+	mu    sync.Mutex
+	left  int
+	taken int
+	err   error
 }
 
 func (w *brokenWriter) Write(p []byte) (int, error) {
@@ -21,6 +23,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	if w.left -= len(p); w.left < 0 {
 		return 0, w.err
 	}
+	w.taken += len(p)
 	return len(p), nil
 }
 
@@ -55,13 +58,17 @@ func TestFullDisk(t *testing.T) {
 	s := newSite(t)
 	c := s.terminal("alice")
 	e := c.env()
-	e.stdout = &brokenWriter{left: 6, err: pipeError(syscall.ENOSPC)}
+	disk := &brokenWriter{left: 6, err: pipeError(syscall.ENOSPC)}
+	e.stdout = disk
 	if code := run(t.Context(), e, []string{"run", s.program, "out:12345", "out:more", "hold:"}); code != 125 {
 		t.Errorf("run: status %d", code)
 	}
 	c.run(t.Context(), "ps", "-q")
 	id := strings.TrimSpace(c.out.String())
-	for _, want := range []string{"write output: write |1: no space left on device\n", "jobcli logs -f -offset 6 " + id + " goes on from here\n"} {
+	for _, want := range []string{
+		"write output: write |1: no space left on device\n",
+		fmt.Sprintf("jobcli logs -f -offset %d %s goes on from here\n", disk.taken, id),
+	} {
 		if !strings.Contains(c.err.String(), want) {
 			t.Errorf("run does not say %q:\n%s", want, c.err)
 		}

@@ -46,7 +46,8 @@ func (c *cutter) accept() {
 		if err != nil {
 			return
 		}
-		c.work.Go(func() { c.carry(conn.(*net.TCPConn), c.after(n)) })
+		limit := c.after(n) // here, for it may not be safe for concurrent use
+		c.work.Go(func() { c.carry(conn.(*net.TCPConn), limit) })
 	}
 }
 
