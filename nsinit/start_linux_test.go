@@ -1,0 +1,277 @@
+package nsinit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"jobworker/nsinit"
+)
+
+// TestExit: the exit file says how the main process ended, and how much there
+// is in the log.
+func TestExit(t *testing.T) {
+	for _, tt := range []struct {
+		script, output string
+		code, signal   int
+	}{
+		{"true", "", 0, 0},
+		{"echo out; echo err >&2; exit 3", "out\nerr\n", 3, 0},
+		{"printf torn; kill -KILL $$", "torn", 0, 9},
+		{"sleep 1000 & exit 255", "", 255, 0},
+		{"kill -34 $$", "", 0, 34},
+	} {
+		t.Run(tt.script, func(t *testing.T) {
+			fx := newFixture(t)
+			begin := time.Now()
+			p := fx.start(tt.script)
+			must(t, p.Wait())
+			fx.empty()
+			e, ok, err := nsinit.ParseExit(fx.read(fx.exit))
+			if err != nil || !ok {
+				t.Fatalf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+			}
+			if e.Signal != tt.signal || tt.signal == 0 && *e.Code != tt.code || e.LogError != "" {
+				t.Errorf("exit file %s, want code %d, signal %d", fx.read(fx.exit), tt.code, tt.signal)
+			}
+			if p.Started().Before(begin) || e.Time.Before(p.Started()) || time.Now().Before(e.Time) {
+				t.Errorf("began %v, started %v, ended %v", begin, p.Started(), e.Time)
+			}
+			out := fx.output()
+			if len(out) != len(tt.output) || e.OutputBytes != int64(len(out)) {
+				t.Errorf("output %q, %d bytes by the exit file, want %q", out, e.OutputBytes, tt.output)
+			}
+			for line := range strings.Lines(tt.output) { // two pipes have no common order
+				if !strings.Contains(out, line) {
+					t.Errorf("output %q, want %q in it", out, line)
+				}
+			}
+		})
+	}
+}
+
+// TestReports: a start that went wrong says where and why, and leaves no process
+// and no trace.
+func TestReports(t *testing.T) {
+	for _, tt := range []struct {
+		change func(*nsinit.Config)
+		stage  string
+		errno  syscall.Errno
+		want   string
+	}{
+		{func(c *nsinit.Config) { c.Argv = []string{"foo", "x"} }, "exec", unix.ENOENT, `exec: "foo": not found`},
+		{func(c *nsinit.Config) { c.Argv = []string{"/etc"} }, "exec", unix.EACCES, `exec: "/etc": permission denied`},
+		{func(c *nsinit.Config) { c.Env = nil }, "exec", unix.ENOENT, `exec: "sh": not found`},
+		{func(c *nsinit.Config) { c.Dir = "/a" }, "dir", unix.ENOENT, `dir: "/a": no such file or directory`},
+		{func(c *nsinit.Config) { c.Dir = "/../job" }, "dir", unix.ENOENT, `dir: "/../job": no such file or directory`},
+		{func(c *nsinit.Config) { c.ScratchDir += "2" }, "root", unix.ENOENT, "scratch2: no such file or directory"},
+		{func(c *nsinit.Config) { c.ID = strings.Repeat("x", 65) }, "net", unix.EINVAL, "sethostname: invalid argument"},
+		{func(c *nsinit.Config) { c.CPUMax = "max 100000" }, "cgroup", unix.EBADF, `cpu.max: write "max 100000": bad file descriptor`},
+		{func(c *nsinit.Config) { c.Argv = []string{"/scratch/noexec"} }, "exec", unix.ENOEXEC, `exec: "/scratch/noexec": exec format error`},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			fx := newFixture(t)
+			must(t, os.WriteFile(filepath.Join(fx.scratch, "noexec"), []byte("?"), 0o755))
+			c := fx.config("true")
+			tt.change(&c)
+			p, err := fx.image.Start(t.Context(), c, fx.files)
+			if err == nil {
+				t.Fatal(errors.Join(errors.New("started"), p.Kill(), p.Wait(), p.Close()))
+			}
+			e, ok := errors.AsType[*nsinit.StartError](err)
+			if !ok || e.Stage != tt.stage || e.Errno != tt.errno || !strings.Contains(e.Message, tt.want) {
+				t.Errorf("error %+v, want stage %s, errno %d, %s", err, tt.stage, tt.errno, tt.want)
+			}
+			fx.empty()
+			if log, exit := fx.read(fx.log), fx.read(fx.exit); len(log)+len(exit) > 0 {
+				t.Errorf("log %q and exit file %q of a job that never was", log, exit)
+			}
+		})
+	}
+}
+
+// TestCloneRefused: the kernel's reason is put into words.
+func TestCloneRefused(t *testing.T) {
+	fx := newFixture(t)
+	fx.files.InitCgroup = fx.files.Log // no cgroup at all
+	_, err := fx.image.Start(t.Context(), fx.config("true"), fx.files)
+	if e, ok := errors.AsType[*nsinit.StartError](err); !ok || e.Stage != "clone" || e.Errno != unix.EBADF {
+		t.Errorf("error %+v, want stage clone, EBADF", err)
+	}
+}
+
+// TestStartCanceled cancels a start at every moment of it: there is a process,
+// or its context's error and no process.
+func TestStartCanceled(t *testing.T) {
+	canceled := 0
+	for i := range 40 {
+		fx := newFixture(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*150*time.Microsecond)
+		p, err := fx.image.Start(ctx, fx.config("echo ran"), fx.files)
+		cancel()
+		if err == nil {
+			must(t, errors.Join(p.Wait(), p.Close()))
+			if out := fx.output(); out != "ran\n" {
+				t.Errorf("output %q of a start that was not canceled", out)
+			}
+			continue
+		}
+		canceled++
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want that of the context", err)
+		}
+		fx.empty()
+	}
+	if canceled == 0 {
+		t.Error("no start was canceled, the first had no time at all")
+	}
+}
+
+// TestKilled: a nsinit that was killed takes the job with it, and says nothing
+// of its end.
+func TestKilled(t *testing.T) {
+	fx := newFixture(t)
+	fifo := fx.fifo()
+	p := fx.start("echo ready > fifo; exec sleep 1000")
+	if b := fx.read(fifo); string(b) != "ready\n" {
+		t.Fatalf("fifo: %q", b)
+	}
+	must(t, p.SetDeadline(time.Now()))
+	if err := p.Wait(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("wait: %v, want its deadline", err)
+	}
+	must(t, p.SetDeadline(time.Time{}))
+	must(t, p.Kill())
+	must(t, p.Wait())
+	fx.empty()
+	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); ok || err != nil {
+		t.Errorf("exit file says %+v, %v", e, err)
+	}
+	must(t, p.Kill()) // of what is gone already
+}
+
+// TestAlone: without a daemon the job goes on, is recorded to its end, and its
+// end too.
+func TestAlone(t *testing.T) {
+	fx := newFixture(t)
+	fifo := fx.fifo()
+	p := fx.start("read line < fifo; echo $line; echo last words >&2; exit 4")
+	for _, f := range []*os.File{fx.files.Log, fx.files.Exit, fx.files.Control, fx.files.InitCgroup, fx.files.PayloadCgroup} {
+		must(t, f.Close())
+	}
+	must(t, errors.Join(p.Close(), fx.image.Close()))
+	must(t, os.WriteFile(fifo, []byte("go\n"), 0))
+	// It is a child of this process all the same.
+	if _, err := unix.Wait4(p.PID(), nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	fx.empty()
+	e, ok, err := nsinit.ParseExit(fx.read(fx.exit))
+	if err != nil || !ok || e.Code == nil || *e.Code != 4 {
+		t.Errorf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+	}
+	if out := fx.output(); !strings.Contains(out, "go\n") || !strings.Contains(out, "last words\n") || e.OutputBytes != int64(len(out)) {
+		t.Errorf("output %q, %d bytes by the exit file", out, e.OutputBytes)
+	}
+}
+
+// TestControl: the FIFO's bytes are signals, and what is none does no harm.
+func TestControl(t *testing.T) {
+	fx := newFixture(t)
+	fifo := fx.fifo()
+	p := fx.start("trap 'echo usr1 > fifo' USR1; trap 'exit 6' TERM; echo ready > fifo; while :; do sleep .01; done")
+	for i, want := range []string{"ready\n", "usr1\n"} {
+		if i == 1 {
+			control, err := os.OpenFile(fx.control, os.O_WRONLY, 0)
+			must(t, err)
+			_, err = control.Write([]byte{0, 65, 200, 255, 10})
+			must(t, errors.Join(err, control.Close()))
+		}
+		if b := fx.read(fifo); string(b) != want {
+			t.Fatalf("fifo: %q, want %q", b, want)
+		}
+	}
+	must(t, nsinit.Signal(fx.control, 15))
+	must(t, p.Wait())
+	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); err != nil || !ok || e.Code == nil || *e.Code != 6 {
+		t.Errorf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+	}
+	must(t, fx.files.Control.Close())
+	if err := nsinit.Signal(fx.control, 15); err != nil {
+		t.Errorf("signal to a job that is over: %v", err)
+	}
+}
+
+func TestControlErrors(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "control")
+	f, err := nsinit.MakeControl(name)
+	must(t, err)
+	defer f.Close()
+	if f, err := nsinit.MakeControl(name); !errors.Is(err, os.ErrExist) {
+		t.Errorf("second FIFO of one name: %v, %v", f, err)
+	}
+	for _, sig := range []int{-1, 0, 65, 256 + 9} {
+		if err := nsinit.Signal(name, sig); err == nil || err.Error() != fmt.Sprintf("signal %d: there is no such signal", sig) {
+			t.Errorf("signal %d: %v", sig, err)
+		}
+	}
+	if err := nsinit.Signal(filepath.Join(dir, "none"), 15); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("signal through no FIFO: %v", err)
+	}
+	link := filepath.Join(dir, "link")
+	must(t, os.Symlink(name, link))
+	if err := nsinit.Signal(link, 15); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("signal through a link: %v", err)
+	}
+}
+
+// TestSealed: nobody can change the program that nsinit is executed from.
+func TestSealed(t *testing.T) {
+	im, err := nsinit.NewImage()
+	must(t, err)
+	defer im.Close()
+	names, err := filepath.Glob("/proc/self/fd/*")
+	must(t, err)
+	found := ""
+	for _, name := range names {
+		if target, err := os.Readlink(name); err == nil && strings.HasPrefix(target, "/memfd:jobworker") {
+			found = name
+		}
+	}
+	var fd int
+	if _, err := fmt.Sscanf(found, "/proc/self/fd/%d", &fd); err != nil || fd < 100 {
+		t.Fatalf("image at %q, want a descriptor from 100", found)
+	}
+	const all = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || seals&all != all {
+		t.Errorf("seals %#x, %v, want %#x", seals, err, all)
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("descriptor flags %#x, %v, want close-on-exec", flags, err)
+	}
+	f, err := os.OpenFile(found, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	_, write := f.WriteAt([]byte("x"), 0)
+	_, mapped := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	for what, err := range map[string]error{"write": write, "truncate": f.Truncate(0), "grow": f.Truncate(1 << 30), "map": mapped} {
+		if !errors.Is(err, os.ErrPermission) {
+			t.Errorf("%s: %v, want it refused", what, err)
+		}
+	}
+	exe, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	if b, err := os.ReadFile(found); err != nil || !bytes.Equal(b, exe) {
+		t.Errorf("image of %d bytes, %v, differs from the binary's %d", len(b), err, len(exe))
+	}
+}
