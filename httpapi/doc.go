@@ -1,2 +1,152 @@
-// Package httpapi is the HTTP API of a worker: its server and its client.
+// Package httpapi is the HTTP API of a worker: its server, its client, and, in
+// this comment, its reference.
+//
+// The server speaks HTTP/2, or HTTP/1.1 to clients that ask for it, over TLS 1.3,
+// and wants a client certificate. What the certificate allows is decided by
+// package authz for each request; the jobs are those of package job; the output
+// of a job is sent as package stream has written it.
+//
+//	POST   /v1/jobs              start a job                          201, or 200
+//	GET    /v1/jobs              list jobs, newest first              200
+//	GET    /v1/jobs/{id}         a job as it is now                   200
+//	DELETE /v1/jobs/{id}         forget a job that is over            204
+//	POST   /v1/jobs/{id}/stop    end a job, wait until it is over     200
+//	POST   /v1/jobs/{id}/signal  send a signal to its main process    204
+//	GET    /v1/jobs/{id}/output  its output, from any point           200
+//	GET    /v1/whoami            who the client is, what it may do    200
+//	GET    /livez, /readyz       whether the worker serves            200
+//
+// # Requests
+//
+// A body is one JSON document in UTF-8, of media type application/json and at
+// most MaxBody bytes, sent within BodyTimeout. Names are snake_case and exact; an
+// unknown field, a field twice, null, a number 0 and anything after the document
+// are refused. A size is a number of bytes, a duration a string as in Go ("1h30m"),
+// a time as in RFC 3339.
+//
+// Query parameters are named below. An unknown one, one given twice (but for
+// label) and one without a value are refused.
+//
+// Every answer has a header Request-Id, which is in the worker's log too.
+//
+// # Start: POST /v1/jobs
+//
+// The body is a Spec; only argv is needed. The answer is the Job, with its path
+// in the header Location, once its program has been executed. What goes wrong
+// until then is the answer, and leaves nothing behind.
+//
+//	follow=true           answers 200 with the job's output instead, as from
+//	                      /v1/jobs/{id}/output?follow=true: the first line names the
+//	                      job. When the client goes away the job goes on.
+//	Idempotency-Key: KEY  (header, 1 to 255 visible ASCII characters) makes it safe
+//	                      to ask again: the same user, key and body give the same
+//	                      job, with status 200; another body is key-reused. The key
+//	                      lives as long as the job's files.
+//
+// # List: GET /v1/jobs
+//
+// The answer is a JobList of the jobs that the client may see.
+//
+//	state=STATE       starting, running, stopping or ended
+//	owner=USER        only this user's
+//	label=NAME=VALUE  only with this label; may be repeated, then with all of them
+//	limit=N           at most N on a page, 1 to MaxPage; without it DefaultPage
+//	page_token=TOKEN  the page after the one that came with this next_page_token
+//
+// # Status: GET /v1/jobs/{id}
+//
+//	wait=DURATION     holds the answer until the job is over, at most so long, at
+//	                  most MaxWait; then the job is answered as it is
+//
+// # Stop: POST /v1/jobs/{id}/stop
+//
+// The body, which may be absent, is a StopRequest. The job is sent the signal,
+// and what is left of it after the grace period is killed. The answer is the job
+// when it is over; a client that does not wait for it has stopped the job all the
+// same. Stopping a job that is over answers it as it is.
+//
+// # Signal: POST /v1/jobs/{id}/signal
+//
+// The body is a SignalRequest: {"signal":"HUP"}.
+//
+// # Output: GET /v1/jobs/{id}/output
+//
+// The answer is of media type application/jsonl, or application/x-ndjson if that
+// is asked for with Accept: JSON lines, the frames of package stream. A client
+// ignores none of them.
+//
+//	{"type":"start","v":1,"job":"ID","time":"TIME","argv":["ls"]}
+//	{"type":"output","stream":"stdout","offset":0,"time":"TIME","text":"a b\n"}   or "data", base64
+//	{"type":"gap","offset":4,"bytes":7,"reason":"no_space"}                       bytes that are not there
+//	{"type":"exit","offset":11,"time":"TIME","reason":"exited","code":0, …}       the verdict
+//	{"type":"ping"}                                                               no output, but alive
+//	{"type":"end","next":11,"reason":"complete"}                                  the last line
+//
+// The reason of the end is complete (the job is over, and is so in every later
+// answer), snapshot (it goes on, and follow was not asked for), limit, or shutdown
+// (of the worker; the job may go on). A response without an end line was cut off
+// and is never complete, whatever HTTP says; offset=NEXT asks for the rest, where
+// NEXT is the offset after the last frame.
+//
+//	follow=true          goes on until the job is over. A line comes at least every
+//	                     DefaultHeartbeat, so three of these in silence mean that
+//	                     the worker or the network is gone.
+//	offset=N             starts with byte N, counted over both streams from 0. One
+//	                     beyond the end is offset-out-of-range.
+//	tail_lines=N         starts with the last N lines there are
+//	since=TIME           starts with the first output at TIME or later
+//	                     (of several such parameters the latest start counts)
+//	stream=stdout|stderr only this one; offsets still count both
+//	limit=N              ends after N bytes of output
+//	format=raw           answers application/octet-stream: the bytes alone, without
+//	                     pings or marks where bytes are missing. The trailers
+//	                     Job-State and, once the job has one, Job-Exit-Code tell the
+//	                     rest; a response without Job-State was cut off.
+//
+// # Whoami, livez, readyz
+//
+// WhoAmI is what the worker makes of the client's certificate. /livez and /readyz
+// answer {"status":"ok"} to anyone with a certificate; a worker that shuts down
+// refuses every request, these too.
+//
+// # Errors
+//
+// Every answer from 400 on is a Problem, of media type application/problem+json
+// (RFC 9457). Its type is one of the Type constants, which name the status and the
+// cause, and is what programs compare. Only what net/http refuses before there is
+// a request, such as a malformed header, is plain text.
+//
+// A job that does not exist, one that the client may not see, and an id that is
+// none get the same answer, byte for byte but for the request's id.
+//
+// # Limits and deadlines
+//
+//	TLS handshake, request header   HeaderTimeout each; the header 64 KiB
+//	request body                    MaxBody, within BodyTimeout
+//	one piece of an answer          WriteTimeout to be accepted: some 256 KiB of
+//	                                output, or a whole answer of any other kind
+//	requests at once                250 on an HTTP/2 connection
+//	idle connection                 2 minutes; on HTTP/2 pinged after 15 s, and cut
+//	                                when the ping is not answered in 15 s
+//
+// A reader that is too slow loses its own stream and delays nobody: every stream
+// reads the job's log by itself, at its own pace.
+//
+// The certificate, its CA and the policy are looked at for each request, and again
+// for each piece of a stream and at each heartbeat. A stream that is no longer
+// allowed is cut without an end line.
+//
+// # Shutdown
+//
+// Server.Shutdown refuses new requests with shutting-down, ends every stream of
+// lines with the reason shutdown, answers who waits for a job with the job as it
+// is, and who waits for a stop with shutting-down (the job is still being
+// stopped). A raw stream is cut.
+//
+// # Who owns what
+//
+// One goroutine of net/http serves a request and nothing else works for it; a
+// client that goes away frees it at once, also when the job is silent. The client
+// side starts no goroutine of its own. The server runs on Linux, as the jobs do;
+// the client anywhere.
 package httpapi
