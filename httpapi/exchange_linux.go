@@ -34,7 +34,7 @@ func (s *Server) serve(f func(*exchange) error) http.HandlerFunc {
 		h.Set("Request-Id", x.id)
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
-		err := x.disarm() // an HTTP/1.1 connection keeps the last request's deadline
+		err := x.deadlines()
 		if err == nil {
 			err = x.identify()
 		}
@@ -48,6 +48,16 @@ func (s *Server) serve(f func(*exchange) error) http.HandlerFunc {
 			x.fail(err)
 		}
 	}
+}
+
+// deadlines clears what an HTTP/1.1 connection has kept of the last request, and
+// bounds the time for the body: that of a request which is refused is read too,
+// by net/http.
+func (x *exchange) deadlines() error {
+	if err := x.disarm(); err != nil || x.r.ContentLength == 0 {
+		return err
+	}
+	return http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout))
 }
 
 // identify finds out who the client is. A connection may outlive its
@@ -108,10 +118,6 @@ func (x *exchange) readBody(v any) error {
 	if e := x.r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return wrong(TypeMediaType, "Content-Encoding", e, "must not be encoded")
 	}
-	rc := http.NewResponseController(x.w)
-	if err := rc.SetReadDeadline(time.Now().Add(x.s.cfg.BodyTimeout)); err != nil {
-		return err
-	}
 	err := job.DecodeJSON(http.MaxBytesReader(x.w, x.r.Body, MaxBody), v)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem(TypeTimeout, "the body did not come within "+x.s.cfg.BodyTimeout.String())
@@ -122,7 +128,7 @@ func (x *exchange) readBody(v any) error {
 	if _, ok := errors.AsType[*job.FieldError](err); err != nil && !ok {
 		return problem(TypeBadRequest, "the body is cut short: "+err.Error())
 	}
-	return errors.Join(err, rc.SetReadDeadline(time.Time{}))
+	return errors.Join(err, http.NewResponseController(x.w).SetReadDeadline(time.Time{}))
 }
 
 // readBodyIfAny is readBody for a request that may have none.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"jobworker/authz"
+	"jobworker/job"
 	"jobworker/stream"
 )
 
@@ -161,10 +162,16 @@ func (o *outputStream) end(f stream.Frame) error {
 
 // final is the job at the end of the stream. The exit frame is in the log a
 // moment before the job is over for all to see; who has read the one and asks
-// for the status, or for its removal, must find the other.
-func (o *outputStream) final(end stream.Frame) (Job, error) {
+// for the status, or for its removal, must find the other. A job that has been
+// removed in the meantime is as it was when the stream began.
+func (o *outputStream) final(end stream.Frame) (j Job, err error) {
 	if end.Reason == stream.EndComplete {
-		return o.s.cfg.Worker.Wait(o.r.Context(), o.job.ID)
+		j, err = o.s.cfg.Worker.Wait(o.r.Context(), o.job.ID)
+	} else {
+		j, err = o.s.cfg.Worker.Status(o.job.ID)
 	}
-	return o.s.cfg.Worker.Status(o.job.ID)
+	if errors.Is(err, job.ErrNotFound) {
+		return o.job, nil
+	}
+	return j, err
 }

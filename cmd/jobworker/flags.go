@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -34,8 +33,8 @@ const makeFiles = "`jobcli tls init -dir pki -host 127.0.0.1 -admin NAME` makes 
 func (o *options) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("jobworker", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // mistakes are one line, see parse
-	o.worker.DefaultMemory, o.worker.DefaultPids = 1<<30, 512
-	o.worker.UIDBase, o.worker.UIDCount = 1879048192, 65536
+	o.worker.DefaultMemory = job.DefaultMemory
+	o.worker.UIDBase, o.worker.UIDCount = job.DefaultUIDBase, job.DefaultUIDCount
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to serve on; port 0 picks one")
 	fs.StringVar(&o.worker.StateDir, "state-dir", "/var/lib/jobworker", "`directory` of jobs, their records and output")
 	fs.StringVar(&o.files.Cert, "tls-cert", "", "`file` with the server's certificate, PEM (required)")
@@ -47,7 +46,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs.Var((*uid)(&o.worker.UIDBase), "uid-base", "first `uid` of those that jobs run as")
 	fs.Var((*uid)(&o.worker.UIDCount), "uid-count", "`number` of them: the most jobs that can be kept")
 	fs.Var((*size)(&o.worker.DefaultMemory), "default-memory", "memory limit in `bytes` of a job that asks for none, as in 512M or 1G")
-	fs.Int64Var(&o.worker.DefaultPids, "default-pids", 512, "limit of a job that asks for none on its `number` of processes and threads")
+	fs.Int64Var(&o.worker.DefaultPids, "default-pids", job.DefaultPids, "limit of a job that asks for none on its `number` of processes and threads")
 	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	return fs
@@ -174,7 +173,7 @@ func (l *list) String() string { return strings.Join(*l, ":") }
 // Set implements flag.Value.
 func (l *list) Set(s string) error {
 	for dir := range strings.SplitSeq(s, ":") {
-		if cmp.Or(dir, "x")[0] != '/' {
+		if !strings.HasPrefix(dir, "/") {
 			return fmt.Errorf("%q: must be an absolute path", dir)
 		}
 		*l = append(*l, dir)
