@@ -197,13 +197,13 @@ func TestSlowCaller(t *testing.T) {
 	c := fake(t, func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, 200, "application/jsonl", startLine+outputLine+gapLine+endLine)
 	})
-	c.IdleTimeout = 20 * time.Millisecond
+	c.IdleTimeout = time.Second
 	s, err := c.Output(t.Context(), "aaaaaaaaaaaaaaaaaaaaaaaaaa", httpapi.OutputOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	time.Sleep(100 * time.Millisecond) // the caller's own time, which is what is tested
+	time.Sleep(1500 * time.Millisecond) // the caller's own time, which is what is tested
 	if r := receive(t, s); r.end.Next != 15 {
 		t.Errorf("end %+v", r.end)
 	}

@@ -152,7 +152,7 @@ var unstable = [][2]string{
 	{`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"`, `"TIME"`},
 	{`"fingerprint":"[0-9a-f]{64}"`, `"fingerprint":"SHA256"`},
 	{`"usage":\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}`, `"usage":USAGE`},
-	{`"limits":\{("memory_bytes":1073741824)?,?("pids":512)?\},`, ``}, // in force only where the controllers are there
+	{`"limits":\{("cpu_weight":100)?,?("memory_bytes":1073741824)?,?("pids":512)?\},`, ``}, // in force only where the controllers are there
 }
 
 func stable(s, job string) string {

@@ -2,5 +2,5 @@
 
 package httpapi_test
 
-// followedBytes is the output that each of many followers gets.
-const followedBytes = 64 << 20
+// hostBytes is what each of many followers gets on the host.
+const hostBytes = 64 << 20

@@ -2,6 +2,6 @@
 
 package httpapi_test
 
-// followedBytes is less under the race detector, where decoding JSON is many
+// hostBytes is less under the race detector, where decoding JSON is many
 // times slower.
-const followedBytes = 4 << 20
+const hostBytes = 4 << 20

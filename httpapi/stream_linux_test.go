@@ -87,10 +87,10 @@ func TestClientGone(t *testing.T) {
 // A reader that never reads is cut after WriteTimeout, on both protocols, and
 // its neighbour on the same connection has everything by then.
 func TestStuckReader(t *testing.T) {
-	const size = 64 << 20
+	const size = 16 << 20
 	f := newFixture(t, func(c *httpapi.Config) { c.WriteTimeout = 500 * time.Millisecond })
 	alice := f.client("alice", operator)
-	j := f.start(alice, "head -c 67108864 /dev/zero | tr '\\0' 'x'")
+	j := f.start(alice, "head -c 16777216 /dev/zero | tr '\\0' 'x'")
 	for _, proto := range protocols {
 		c := f.plain(proto, f.identity("alice", 0, operator))
 		stuck := f.open(t.Context(), c, follow, j.ID)
