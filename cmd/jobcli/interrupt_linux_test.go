@@ -92,6 +92,9 @@ func TestInterruptBeforeStart(t *testing.T) {
 	if code := wait(); code != 130 {
 		t.Errorf("status %d, not 130\n%s", code, c.err)
 	}
+	if want := "jobcli: interrupted before the worker named the job; it may have been started: see jobcli ps\n"; c.err.String() != want {
+		t.Errorf("says %q, not %q", c.err, want)
+	}
 }
 
 // TestInterruptLogs: other commands just end.

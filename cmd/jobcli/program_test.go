@@ -26,10 +26,18 @@ var steps = map[string]func(value string) error{
 	"env":   func(v string) error { return say(os.Stdout, os.Getenv(v)+"\n") },
 	"kill":  killSelf,
 	"mem":   useMemory,
-	"hold":  func(string) error { select {} },
+	"hold":  func(string) error { forever(); return nil },
 	"deaf":  ignoreSignals,
 	"trap":  trapInterrupt,
 	"flood": flood,
+}
+
+// forever does nothing until a signal ends it. Go's runtime would call an empty select
+// a deadlock.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func program(args []string) int {
@@ -108,7 +116,8 @@ func killSelf(v string) error {
 	if err := self.Signal(syscall.Signal(n)); err != nil {
 		return err
 	}
-	select {}
+	forever()
+	return nil
 }
 
 func useMemory(v string) error {
@@ -129,7 +138,8 @@ func ignoreSignals(string) error {
 	if err := say(os.Stdout, "deaf\n"); err != nil {
 		return err
 	}
-	select {}
+	forever()
+	return nil
 }
 
 // trapInterrupt prints a line for each SIGINT and ends with SIGTERM, with status 7.

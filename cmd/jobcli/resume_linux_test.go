@@ -16,6 +16,7 @@ import (
 // A cutter is a TCP proxy that cuts each connection after some of the bytes that
 // come back from the server.
 type cutter struct {
+	ctx      context.Context // its end cuts all connections
 	listener net.Listener
 	target   string
 	after    func(n int) int64 // bytes that connection n may carry
@@ -31,10 +32,12 @@ func newCutter(t *testing.T, target string, after func(n int) int64) *cutter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cutter{listener: l, target: target, after: after}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &cutter{ctx: ctx, listener: l, target: target, after: after}
 	c.work.Go(c.accept)
 	t.Cleanup(func() {
 		l.Close()
+		cancel() // a client keeps a connection for a while that it does not need
 		c.work.Wait()
 	})
 	return c
@@ -60,6 +63,10 @@ func (c *cutter) carry(client *net.TCPConn, limit int64) {
 		return
 	}
 	defer server.Close()
+	defer context.AfterFunc(c.ctx, func() {
+		client.Close()
+		server.Close()
+	})()
 	var up sync.WaitGroup
 	up.Go(func() {
 		io.Copy(server, client)
@@ -99,7 +106,7 @@ func TestResume(t *testing.T) {
 	const size = 2 << 20
 	s := newSite(t)
 	id := startNoise(t, s, size)
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, seed))
 			cut := newCutter(t, s.addr, func(n int) int64 {
@@ -128,8 +135,8 @@ func TestResume(t *testing.T) {
 	// However often the start was asked for, there is one job for each run.
 	c := s.terminal("alice")
 	c.run(t.Context(), "ps", "-a", "-q")
-	if n := strings.Count(c.out.String(), "\n"); n != 4 {
-		t.Errorf("%d jobs, not 4", n)
+	if n := strings.Count(c.out.String(), "\n"); n != 3 {
+		t.Errorf("%d jobs, not 3", n)
 	}
 }
 

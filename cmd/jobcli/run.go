@@ -132,6 +132,9 @@ func (s *start) foreground(ctx context.Context, e *env, c *httpapi.Client, spec 
 func (s *start) abandon(ctx context.Context, e *env, c *httpapi.Client, id string, offset int64, err error) error {
 	switch {
 	case id == "":
+		if _, ok := errors.AsType[interrupted](err); ok {
+			e.say("interrupted before the worker named the job; it may have been started: see jobcli ps")
+		}
 		return mayRun(err)
 	case pipeClosed(err): // as SIGPIPE would end a program that runs here
 		_, stopErr := c.Stop(ctx, id, httpapi.StopRequest{})
