@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"jobworker/cgroupv2"
 	"jobworker/httpapi"
 	"jobworker/stream"
 )
@@ -372,5 +373,22 @@ func (f *fixture) list(c *httpapi.Client, o httpapi.ListOptions) (ids []string) 
 		if o.PageToken = l.NextPageToken; o.PageToken == "" {
 			return ids
 		}
+	}
+}
+
+// A limit is in force as it was asked for, or refused by name.
+func TestLimit(t *testing.T) {
+	f := newFixture(t, nil)
+	spec := shell("exit 0")
+	spec.Limits.MemoryBytes = 64 << 20
+	j, err := f.client("alice", operator).Start(t.Context(), spec, "")
+	if slices.ContainsFunc(f.worker.Missing(), func(m cgroupv2.Missing) bool { return m.Controller == "memory" }) {
+		if p := problem(t, err, httpapi.TypeLimitUnavailable); p.Status != 422 || p.Field != "limits.memory_bytes" || p.Detail == "" {
+			t.Errorf("%+v", p)
+		}
+		return
+	}
+	if err != nil || j.Limits.MemoryBytes != 64<<20 {
+		t.Errorf("limits %+v, %v", j.Limits, err)
 	}
 }
