@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -23,6 +24,9 @@ func TestMain(m *testing.M) {
 	case "jobcli":
 		main()
 	}
+	signals := make(chan os.Signal, 1) // package os/signal has a goroutine for good, which fuzzing starts
+	signal.Notify(signals, os.Interrupt)
+	signal.Stop(signals)
 	before, files := runtime.NumGoroutine(), leftovers()
 	code := m.Run()
 	if code == 0 && !settled(before) {
