@@ -38,7 +38,8 @@ type Verdict = stream.Verdict
 // Usage is what a job has used, as the kernel counted it.
 type Usage = cgroupv2.Usage
 
-// A Job is a snapshot of a job. It shares nothing with the worker.
+// A Job is a snapshot of a job: it does not change. What its slices, maps and
+// pointers lead to is for reading only; other snapshots may share it.
 type Job struct {
 	ID    string `json:"id"`
 	State State  `json:"state"`

@@ -36,18 +36,27 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 		return Job{}, false, err
 	}
 	if !existing {
-		w.settle(t, t.start(ctx, limits))
+		w.settle(t, t.start(ctx, limits)) // heeds ctx; a job that runs by now is returned
+		ctx = context.WithoutCancel(ctx)
 	}
 	select {
 	case <-t.started:
 	case <-ctx.Done():
 		return Job{}, existing, ctx.Err()
 	}
+	if existing && canceled(t.startErr) {
+		return w.Start(ctx, o) // what ended is the other caller's context
+	}
 	if t.startErr != nil {
 		return Job{}, existing, t.startErr
 	}
 	j, err = t.snapshot()
 	return j, existing, err
+}
+
+// canceled reports whether err is that of a context.
+func canceled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // admit enters a new job into the table, or finds the one that has its key.
