@@ -20,33 +20,42 @@ import (
 //	cgroup removed
 //	exit frame appended  the log is complete, and on disk
 //	record written       on disk
-//	state published      by the caller, who closes done
+//	state published      and done closed, by the caller
 //
 // What goes wrong is logged, and the next step taken: a job has to end.
-func (t *task) finish() {
-	t.cleanUp()
+func (t *task) finish() { t.closeBooks(t.cleanUp()) }
+
+// closeBooks makes the end of a job that has no process any more known.
+func (t *task) closeBooks(usage Usage) {
 	e := t.readExit()
+	r := t.finalRecord(e, usage)
+	var err error
+	r.OutputBytes, err = t.endLog(e, r)
+	t.complain("end log", err)
+	t.complain("write record", t.writeFinal(r))
+	t.publish(r)
+}
+
+// finalRecord describes the job as it ended.
+func (t *task) finalRecord(e *nsinit.Exit, usage Usage) *record {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	end := time.Now().UTC()
 	if e != nil {
 		end = e.Time
 	}
-	t.mu.Lock()
-	v := t.judge(e)
-	usage := t.usage
-	t.mu.Unlock()
+	v := t.judge(e, usage)
+	return &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
+		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, Verdict: &v}
+}
 
-	n, err := t.endLog(e, end, v, usage)
-	t.complain("end log", err)
-
+// publish makes r what everyone sees of the job, all at once.
+func (t *task) publish(r *record) {
 	t.mu.Lock()
-	t.outputBytes, t.endedAt, t.verdict = n, &end, &v
-	r := t.record()
-	t.mu.Unlock()
-	t.complain("write record", t.writeFinal(r))
-
-	t.mu.Lock()
-	t.state = Ended
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	t.startedAt, t.endedAt, t.limits = r.StartedAt, r.EndedAt, r.Limits
+	t.usage, t.measured, t.outputBytes, t.verdict = r.Usage, true, r.OutputBytes, r.Verdict
+	t.state = r.State
 }
 
 func (t *task) complain(what string, err error) {
@@ -59,7 +68,7 @@ func (t *task) complain(what string, err error) {
 // kernel ends a PID namespace with its PID 1 (pid_namespaces(7)), so this is
 // short, unless a process is stuck in the kernel: then it is said, and waited
 // for.
-func (t *task) cleanUp() {
+func (t *task) cleanUp() Usage {
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), lastResort)
 		err := t.group.WaitEmpty(ctx)
@@ -80,6 +89,7 @@ func (t *task) cleanUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
 	defer cancel()
 	t.complain("remove cgroup", t.group.Remove(ctx))
+	return usage
 }
 
 // sigKill is SIGKILL, as the OOM killer sends it.
@@ -105,7 +115,7 @@ func (t *task) readExit() *nsinit.Exit {
 
 // judge needs t.mu. It finds the verdict from how the main process ended and
 // what was done to it; where several reasons apply, the first below counts.
-func (t *task) judge(e *nsinit.Exit) Verdict {
+func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 	if e == nil {
 		return Verdict{Reason: Lost, Stage: "nsinit", Error: "the job's first process ended without saying how the job did"}
 	}
@@ -114,7 +124,7 @@ func (t *task) judge(e *nsinit.Exit) Verdict {
 		v.Signal = signalName(e.Signal)
 	}
 	switch {
-	case e.Signal == sigKill && t.usage.OOMKills != nil && *t.usage.OOMKills > 0:
+	case e.Signal == sigKill && u.OOMKills != nil && *u.OOMKills > 0:
 		v.Reason = OOMKilled
 	case t.reason == TimedOut:
 		v.Reason = TimedOut
@@ -138,7 +148,7 @@ func signalName(n int) string {
 
 // endLog appends the exit frame, after cutting off what a nsinit that was killed
 // left half written, and returns how many bytes of output the log holds.
-func (t *task) endLog(e *nsinit.Exit, end time.Time, v Verdict, u Usage) (int64, error) {
+func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
 	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return 0, err
@@ -148,7 +158,7 @@ func (t *task) endLog(e *nsinit.Exit, end time.Time, v Verdict, u Usage) (int64,
 	if err != nil || ended {
 		return next, err
 	}
-	usage, err := json.Marshal(u)
+	usage, err := json.Marshal(r.Usage)
 	if err != nil {
 		return next, err
 	}
@@ -157,14 +167,7 @@ func (t *task) endLog(e *nsinit.Exit, end time.Time, v Verdict, u Usage) (int64,
 		// What nsinit could not write, and could not mark either.
 		err = w.Gap(max(0, e.OutputBytes-next), stream.GapWriteError)
 	}
-	return w.Offset(), errors.Join(err, w.Exit(end, v, usage), w.Sync())
-}
-
-// record needs t.mu. It describes an ended job.
-func (t *task) record() *record {
-	return &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
-		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: t.endedAt, Limits: t.limits,
-		Usage: t.usage, OutputBytes: t.outputBytes, Verdict: t.verdict}
+	return w.Offset(), errors.Join(err, w.Exit(*r.EndedAt, *r.Verdict, usage), w.Sync())
 }
 
 func (t *task) writeFinal(r *record) error {

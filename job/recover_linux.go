@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
-
-	"jobworker/cgroupv2"
 )
 
 // recover reads the records of earlier workers' jobs. Those that had not ended
@@ -53,10 +50,11 @@ func (w *Worker) load(id string) error {
 		return err
 	}
 	t := &task{w: w, id: id, owner: r.Owner, key: r.Key, spec: r.Spec, dir: w.state.job(id), uid: r.UID, created: r.CreatedAt,
-		started: make(chan struct{}), done: make(chan struct{}), limits: r.Limits, state: Ended, startedAt: r.StartedAt,
-		endedAt: r.EndedAt, usage: r.Usage, measured: true, outputBytes: r.OutputBytes, verdict: r.Verdict}
-	if r.State != Ended {
-		t.bury()
+		started: make(chan struct{}), done: make(chan struct{})}
+	if r.State == Ended {
+		t.publish(r)
+	} else {
+		t.closeBooks(Usage{})
 	}
 	close(t.started)
 	close(t.done)
@@ -64,17 +62,4 @@ func (w *Worker) load(id string) error {
 	defer w.mu.Unlock()
 	w.enter(t)
 	return nil
-}
-
-// bury closes the books of a job that has no process any more.
-func (t *task) bury() {
-	e := t.readExit()
-	v, end := t.judge(e), time.Now().UTC()
-	if e != nil {
-		end = e.Time
-	}
-	n, err := t.endLog(e, end, v, cgroupv2.Usage{})
-	t.complain("end log", err)
-	t.outputBytes, t.endedAt, t.verdict = n, &end, &v
-	t.complain("write record", t.writeFinal(t.record()))
 }

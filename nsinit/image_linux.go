@@ -29,25 +29,52 @@ const imageSeals = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | u
 //	fcntl(memfd, F_ADD_SEALS, WRITE|SHRINK|GROW|SEAL)
 //
 // MFD_EXEC is needed where vm.memfd_noexec is 1, and unknown before Linux 6.3.
+// Where it is 2, which forbids all executable memfds (EACCES), the image is
+// instead a mount of the binary's file that is attached nowhere and read-only.
 func NewImage() (*Image, error) {
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	low, err := unix.MemfdCreate("jobworker", flags|unix.MFD_EXEC)
 	if err == unix.EINVAL {
 		low, err = unix.MemfdCreate("jobworker", flags)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("nsinit image: memfd_create: %w (is vm.memfd_noexec 2?)", err)
+	if err == unix.EACCES {
+		return mountImage()
 	}
-	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, imageFD)
-	unix.Close(low)
 	if err != nil {
-		return nil, fmt.Errorf("nsinit image: fcntl F_DUPFD_CLOEXEC: %w", err)
+		return nil, fmt.Errorf("nsinit image: memfd_create: %w", err)
 	}
-	im := &Image{os.NewFile(uintptr(fd), "nsinit image")}
+	im, err := newImage(low)
+	if err != nil {
+		return nil, err
+	}
 	if err := im.fill(); err != nil {
 		return nil, errors.Join(fmt.Errorf("nsinit image: %w", err), im.Close())
 	}
 	return im, nil
+}
+
+// mountImage makes an Image that cannot be written through, but changes with the
+// file.
+func mountImage() (*Image, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("nsinit image: %w", err)
+	}
+	m, err := cloneMount(unix.AT_FDCWD, exe, readOnly|nosuidNodev)
+	if err != nil {
+		return nil, fmt.Errorf("nsinit image: %w", err)
+	}
+	return newImage(int(m))
+}
+
+// newImage takes ownership of low and moves it out of the way.
+func newImage(low int) (*Image, error) {
+	defer unix.Close(low)
+	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, imageFD)
+	if err != nil {
+		return nil, fmt.Errorf("nsinit image: fcntl F_DUPFD_CLOEXEC: %w", err)
+	}
+	return &Image{os.NewFile(uintptr(fd), "nsinit image")}, nil
 }
 
 func (im *Image) fill() error {

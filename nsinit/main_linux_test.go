@@ -23,6 +23,7 @@ import (
 // TestMain fails when the tests leave goroutines, descriptors or children.
 func TestMain(m *testing.M) {
 	nsinit.MaybeRun()
+	forbidMemfds()
 	files, goroutines := openFiles(), runtime.NumGoroutine()
 	code := m.Run()
 	// The fuzzing engine of package testing has goroutines and files of its own.
