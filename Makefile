@@ -40,8 +40,10 @@ check:
 	GOOS=darwin go vet $(PORTABLE)
 	GOOS=windows go vet $(PORTABLE)
 
+# With the race detector, and the loads in full without it.
 test-host:
 	go test -race $(PKG)
+	CGO_ENABLED=0 go test -run '^(TestManyFollowers|TestShortJobs)$$' ./httpapi ./job
 
 # Kernel tests in a virtual machine: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
 test-vm: deps
@@ -50,5 +52,6 @@ test-vm: deps
 test-vm-race: deps
 	@.ci/test-vm -race -run '$(value RUN)' $(RACE_PKG)
 
+# As the commands are built: with cgo nsinit would be a dynamic binary, and slower.
 bench:
-	go test -run '^$$' -bench . $(PKG)
+	CGO_ENABLED=0 go test -run '^$$' -bench . $(PKG)

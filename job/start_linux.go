@@ -116,6 +116,9 @@ func (w *Worker) settle(t *task, err error) {
 	w.running.Done()
 }
 
+// errStartTimeout is why a start ended that took longer than startTimeout.
+var errStartTimeout = &StartError{Stage: "clone", Message: "the program was not executed within " + startTimeout.String()}
+
 // errFilesLeft marks the error of a start whose files could not be removed.
 var errFilesLeft = errors.New("its files could not be removed")
 
@@ -158,6 +161,10 @@ func (s *Spec) clone() Spec {
 	return c
 }
 
+// startTimeout bounds a start, which takes milliseconds: the host's files may be
+// on a file system that hangs.
+const startTimeout = 30 * time.Second
+
 // start makes everything a job needs, in the order of the package comment:
 //
 //	mkdir jobs/<id>, record.json renamed into place, scratch, log, exit file
@@ -167,6 +174,8 @@ func (s *Spec) clone() Spec {
 //
 // On an error it takes back what it made, last first.
 func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
+	defer cancel()
 	var undo []func() error
 	defer func() {
 		for _, f := range slices.Backward(undo) {

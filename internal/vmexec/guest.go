@@ -236,10 +236,16 @@ func openSerial(name string) (*os.File, error) {
 	return f, nil
 }
 
-// drain waits until all output has left the port, tcdrain(3).
+// drain waits until all output has left the port, tcdrain(3). A SIGCHLD of an
+// orphan may interrupt it.
 func drain(f *os.File) error {
-	if err := unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1); err != nil {
-		return fmt.Errorf("%s: TCSBRK: %w", f.Name(), err)
+	for {
+		switch err := unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
+			return fmt.Errorf("%s: TCSBRK: %w", f.Name(), err)
+		}
 	}
-	return nil
 }
