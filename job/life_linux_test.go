@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"jobworker/job"
 	"jobworker/stream"
@@ -237,6 +240,8 @@ func TestSignals(t *testing.T) {
 
 // TestInheritedSignals: what this process ignores is not ignored in a job.
 func TestInheritedSignals(t *testing.T) {
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.Signal(40))
+	t.Cleanup(func() { signal.Reset(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.Signal(40)) })
 	w := openWorker(t, t.TempDir())
 	_, out := run(t, w, job.Spec{Argv: []string{"grep", "-E", "Sig(Ign|Blk)|ShdPnd", "/proc/self/status"}})
 	for line := range strings.Lines(out) {

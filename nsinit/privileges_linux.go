@@ -2,6 +2,7 @@ package nsinit
 
 import (
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,6 +11,9 @@ import (
 // would pass on to the job.
 func resetProcess() error {
 	unix.Umask(0o022)
+	if err := resetSignals(); err != nil {
+		return err
+	}
 	// Nobody may trace this process or read its /proc entries.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
@@ -23,6 +27,44 @@ func resetProcess() error {
 	// with CLONE_NEWNS copies them as they are.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mount / private: %w", err)
+	}
+	return nil
+}
+
+// A sigaction is the kernel's, see rt_sigaction(2); only the first field counts
+// for an action that runs no code.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+const (
+	sigIgnore  = 1
+	lastSignal = 64
+)
+
+// resetSignals stops ignoring what the daemon ignores, as under nohup(1).
+// execve(2) keeps that, and the Go runtime too, for SIGHUP and SIGINT; the
+// signals that the runtime catches are reset when the program is executed.
+func resetSignals() error {
+	for sig := uintptr(1); sig <= lastSignal; sig++ {
+		var now, dfl sigaction
+		if err := rtSigaction(sig, nil, &now); err != nil {
+			return err
+		}
+		if now.handler == sigIgnore {
+			if err := rtSigaction(sig, &dfl, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func rtSigaction(sig uintptr, set, old *sigaction) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(old.mask), 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("rt_sigaction %d: %w", sig, errno)
 	}
 	return nil
 }
