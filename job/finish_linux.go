@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -72,14 +73,14 @@ func (t *task) cleanUp() Usage {
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), lastResort)
 		err := t.group.WaitEmpty(ctx)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			<-ctx.Done() // if it was another error, it may pass
+		}
 		cancel()
-		if err == nil {
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		t.complain("wait for the end of all processes", errors.Join(err, t.group.KillAll()))
-		if !errors.Is(err, context.DeadlineExceeded) {
-			break
-		}
 	}
 	usage, err := t.group.Usage()
 	t.complain("measure usage", err)
@@ -116,6 +117,9 @@ func (t *task) readExit() *nsinit.Exit {
 // judge needs t.mu. It finds the verdict from how the main process ended and
 // what was done to it; where several reasons apply, the first below counts.
 func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
+	if e == nil && t.reason != "" {
+		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit had to be killed: the last of the output may be missing"}
+	}
 	if e == nil {
 		return Verdict{Reason: Lost, Stage: "nsinit", Error: "the job's first process ended without saying how the job did"}
 	}
@@ -126,10 +130,8 @@ func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 	switch {
 	case e.Signal == sigKill && u.OOMKills != nil && *u.OOMKills > 0:
 		v.Reason = OOMKilled
-	case t.reason == TimedOut:
-		v.Reason = TimedOut
-	case t.reason == Stopped:
-		v.Reason, v.By = Stopped, t.by
+	case t.reason != "" && e.Time.After(t.askedAt): // it had not ended by itself before
+		v.Reason, v.By = t.reason, t.by
 	case e.Signal != 0:
 		v.Reason = Signaled
 	default:
@@ -171,9 +173,9 @@ func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
 }
 
 func (t *task) writeFinal(r *record) error {
-	f, err := r.write(t.dir)
+	f, err := r.write(t.dir, true)
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncRecord(f, t.dir), f.Close())
+	return errors.Join(f.Close(), syncDir(t.dir))
 }

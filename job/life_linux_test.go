@@ -367,6 +367,57 @@ func TestRemove(t *testing.T) {
 	wait(t, w, start(t, w, sh("true")).ID) // the uid is free again
 }
 
+// TestRemoveDeep: a job cannot make a tree that takes all of the worker's
+// descriptors to remove.
+func TestRemoveDeep(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	j, _ := run(t, w, sh("i=0; while [ $i -lt 1000 ]; do mkdir d; : > f; ln -s / l; cd -P d || exit 1; i=$((i+1)); done"))
+	if verdict(j) != "exited 0" {
+		t.Fatalf("verdict %q", verdict(j))
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err := w.Remove(t.Context(), j.ID)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Errorf("remove: %v", err)
+	}
+}
+
+// TestSharedCgroup: a worker ends no job of another that works in the same cgroup.
+func TestSharedCgroup(t *testing.T) {
+	root := cgroupRoot()
+	shared := func(c *job.Config) { c.CgroupRoot, c.UIDCount = root, 100 }
+	a := openWorker(t, t.TempDir(), shared)
+	j := started(t, a, sh("echo ready; exec sleep 1000"))
+	b := openWorker(t, t.TempDir(), shared, func(c *job.Config) { c.UIDBase = job.DefaultUIDBase + 100 })
+	wait(t, b, start(t, b, sh("true")).ID)
+	if j, err := a.Status(j.ID); err != nil || j.State != job.Running {
+		t.Errorf("job of the first worker: %+v, %v", j, err)
+	}
+}
+
+// TestSignalFlood: signals that nobody takes do not stop anybody.
+func TestSignalFlood(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	j := started(t, w, sh("trap '' USR1; echo ready; exec sleep 1000"))
+	for range 100_000 {
+		if err := w.Signal(j.ID, "USR1"); err != nil && !errors.Is(err, unix.EAGAIN) {
+			t.Fatal(err)
+		}
+	}
+	if j, err := w.Stop(t.Context(), j.ID, job.StopOptions{Grace: duration(0)}); err != nil || j.State != job.Ended {
+		t.Errorf("stop: %+v, %v", j, err)
+	}
+}
+
 func TestUnknownIDs(t *testing.T) {
 	w := openWorker(t, t.TempDir())
 	for _, id := range []string{"", ".", "..", "../x", "lock", strings.Repeat("a", 26), strings.Repeat("A", 26), strings.Repeat("a", 25) + "/", strings.Repeat("a", 27)} {

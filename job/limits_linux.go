@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"jobworker/cgroupv2"
@@ -34,12 +35,16 @@ func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
 	if c.Pids == 0 && w.tree.Has(cgroupv2.Pids) {
 		c.Pids = w.cfg.DefaultPids
 	}
+	c.CPUs = math.Round(c.CPUs*1e5) / 1e5 // what cpu.max can say: microseconds of 100 ms
 	for i, io := range l.IO {
 		r, err := w.resolveIO(io, l.ScratchBytes == 0)
 		if err != nil {
 			return c, &LimitError{fmt.Sprintf("limits.io[%d]", i), err.Error()}
 		}
 		c.IO = append(c.IO, r)
+	}
+	if err := c.Validate(); err != nil {
+		return c, &LimitError{"limits", err.Error()} // two paths on one disk, for one
 	}
 	return c, nil
 }

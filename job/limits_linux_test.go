@@ -128,6 +128,17 @@ func TestIOLimit(t *testing.T) {
 	}
 }
 
+// TestOddCPUs: what cpu.max cannot say exactly is rounded, not refused.
+func TestOddCPUs(t *testing.T) {
+	kerneltest.VM(t)
+	w := openWorker(t, t.TempDir())
+	s := sh("true")
+	s.Limits.CPUs = 1.0 / 3
+	if j, _ := run(t, w, s); j.Limits.CPUs != 0.33333 {
+		t.Errorf("limits in force %+v, want 0.33333 CPUs", j.Limits)
+	}
+}
+
 // TestDefaults: a job that asks for nothing is bounded all the same.
 func TestDefaults(t *testing.T) {
 	kerneltest.VM(t)

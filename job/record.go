@@ -36,10 +36,10 @@ type record struct {
 
 const recordName = "record.json"
 
-// write puts r in place of the record in dir, without waiting for the disk: a
-// crash of this process leaves the old one or the new one. The file is returned
-// open, for sync.
-func (r *record) write(dir string) (*os.File, error) {
+// write puts r in place of the record in dir. A crash of this process leaves the
+// old one or the new one; so does a power cut, if synced says to wait for the
+// disk first. The file is returned open, for syncRecord.
+func (r *record) write(dir string, synced bool) (*os.File, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
@@ -51,6 +51,11 @@ func (r *record) write(dir string) (*os.File, error) {
 	}
 	if _, err := f.Write(append(b, '\n')); err != nil {
 		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
+	}
+	if synced {
+		if err := f.Sync(); err != nil {
+			return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
+		}
 	}
 	if err := os.Rename(temp, filepath.Join(dir, recordName)); err != nil {
 		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())

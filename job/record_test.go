@@ -49,7 +49,7 @@ func TestRecords(t *testing.T) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		f, err := want.write(dir)
+		f, err := want.write(dir, false)
 		if err != nil {
 			t.Fatal(err)
 		}

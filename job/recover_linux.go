@@ -4,19 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+
+	"jobworker/cgroupv2"
 )
 
 // recover reads the records of earlier workers' jobs. Those that had not ended
 // are ended: killed by their cgroup, and recorded with what their nsinit said,
-// or as lost. Cgroups without a record are left-overs of a start, and removed.
+// or as lost. A cgroup without a directory here is another worker's, and left
+// alone: a job's directory is there before its cgroup is.
 func (w *Worker) recover() error {
 	groups, err := w.tree.Groups()
 	if err != nil {
 		return err
 	}
 	for _, id := range groups {
-		if err := w.removeGroup(id); err != nil {
+		if _, err := os.Lstat(w.state.job(id)); err != nil {
+			w.cfg.Log.Warn("cgroup left alone: it is not of a job in this state directory", "job", id)
+			continue
+		}
+		if err := w.endGroup(id); err != nil {
 			return fmt.Errorf("left-over cgroup %s: %w", id, err)
 		}
 	}
@@ -33,14 +41,22 @@ func (w *Worker) recover() error {
 	return nil
 }
 
-func (w *Worker) removeGroup(id string) error {
+// endGroup kills what is in the cgroup of a job, and removes it.
+func (w *Worker) endGroup(id string) error {
 	g, err := w.tree.Group(id)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
 	defer cancel()
-	return errors.Join(g.KillAll(), g.WaitEmpty(ctx), g.Remove(ctx))
+	return errors.Join(g.KillAll(), g.WaitEmpty(ctx), removeGroup(g))
+}
+
+// removeGroup removes an empty cgroup, within a bound.
+func removeGroup(g *cgroupv2.Group) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
+	defer cancel()
+	return g.Remove(ctx)
 }
 
 // load enters the job with an id, which is over, into the table.

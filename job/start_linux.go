@@ -195,7 +195,7 @@ func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
 	if err != nil {
 		return &StartError{"cgroup", 0, err.Error()}
 	}
-	undo = append(undo, func() error { return group.Remove(context.WithoutCancel(ctx)) })
+	undo = append(undo, func() error { return removeGroup(group) })
 	if err := group.SetLimits(limits); err != nil {
 		return limitError(err)
 	}
@@ -203,7 +203,7 @@ func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
 	if err != nil {
 		return err
 	}
-	undo = append(undo, func() error { return errors.Join(proc.Kill(), proc.Wait(), proc.Close()) })
+	undo = append(undo, proc.End)
 
 	force, err := group.Limits()
 	if err != nil {
@@ -223,7 +223,7 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 	at := proc.Started()
 	t.state, t.startedAt = Running, &at
 	if t.spec.Timeout > 0 {
-		t.timeoutAt = at.Add(time.Duration(t.spec.Timeout))
+		t.timeoutAt = time.Now().Add(time.Duration(t.spec.Timeout))
 	}
 	return t.arm()
 }
@@ -246,7 +246,7 @@ func (t *task) makeFiles(f *jobFiles) (err error) {
 	}
 	r := record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Starting, Spec: t.spec,
 		UID: t.uid, Boot: t.w.boot, CreatedAt: t.created}
-	if f.record, err = r.write(t.dir); err != nil {
+	if f.record, err = r.write(t.dir, false); err != nil {
 		return err
 	}
 	if err := t.makeScratch(); err != nil {
@@ -290,7 +290,7 @@ func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFile
 		return nil, err
 	}
 	if syncErr != nil {
-		return nil, errors.Join(fmt.Errorf("sync record: %w", syncErr), proc.Kill(), proc.Wait(), proc.Close())
+		return nil, errors.Join(fmt.Errorf("sync record: %w", syncErr), proc.End())
 	}
 	return proc, nil
 }

@@ -87,7 +87,7 @@ func (s *stateDir) prepare() error {
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), trashPrefix) {
-			if err := os.RemoveAll(filepath.Join(jobs, e.Name())); err != nil {
+			if err := removeTree(filepath.Join(jobs, e.Name())); err != nil {
 				return err
 			}
 		}
@@ -116,11 +116,11 @@ func (s *stateDir) jobs() ([]string, error) {
 }
 
 // remove deletes the directory of a job. It is renamed first, so that no crash
-// leaves half of a job. RemoveAll follows no link that the job made.
+// leaves half of a job.
 func (s *stateDir) remove(id string) error {
 	trash := filepath.Join(s.path, jobsDir, trashPrefix+id)
 	if err := os.Rename(s.job(id), trash); err != nil {
 		return err
 	}
-	return os.RemoveAll(trash)
+	return removeTree(trash)
 }

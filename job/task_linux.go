@@ -47,6 +47,7 @@ type task struct {
 	timeoutAt   time.Time // when the job is stopped; zero: never
 	killAt      time.Time // when the payload is killed; zero: not yet known
 	reason      string    // why it is being stopped: Stopped or TimedOut
+	askedAt     time.Time // since when
 	by          string    // who stops it
 	killed      bool      // the payload has been killed
 	usage       Usage     // final, once measured
@@ -146,7 +147,7 @@ func (t *task) requestStop(reason string, o StopOptions) error {
 	}
 	first := t.state == Running
 	if first {
-		t.state, t.reason, t.by = Stopping, reason, o.By
+		t.state, t.reason, t.by, t.askedAt = Stopping, reason, o.By, time.Now()
 	}
 	if at := time.Now().Add(grace); t.killAt.IsZero() || at.Before(t.killAt) {
 		t.killAt = at
@@ -236,9 +237,10 @@ func (t *task) due() {
 	case force:
 		err = t.force()
 	}
-	if err != nil {
-		t.w.cfg.Log.Error("end job", "job", t.id, "err", err)
-	}
+	t.mu.Lock()
+	err = errors.Join(err, t.arm())
+	t.mu.Unlock()
+	t.complain("end job", err)
 }
 
 // force kills the payload, which leaves nsinit to record the last of the output,

@@ -159,6 +159,9 @@ func (w *Worker) List(f Filter) (jobs []Job, next string, err error) {
 			return jobs, pageToken(jobs[len(jobs)-1]), nil
 		}
 		j, err := t.snapshot()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has just been removed
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -272,17 +275,21 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		return ErrClosed
 	}
 	var errs []error
-	for _, t := range live {
-		<-t.started
-		if t.startErr == nil {
-			errs = append(errs, t.requestStop(Stopped, StopOptions{By: byShutdown}))
-		}
-	}
 	stop := context.AfterFunc(ctx, func() {
 		for _, t := range live {
 			t.kill()
 		}
 	})
+	for _, t := range live {
+		select {
+		case <-t.started:
+		case <-ctx.Done():
+			continue // a start is bounded, and w.running counts it
+		}
+		if t.startErr == nil {
+			errs = append(errs, t.requestStop(Stopped, StopOptions{By: byShutdown}))
+		}
+	}
 	w.running.Wait()
 	stop()
 	return errors.Join(append(errs, w.close())...)

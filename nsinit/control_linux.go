@@ -91,13 +91,17 @@ func Signal(name string, sig int) error {
 	if sig < 1 || sig > 64 {
 		return fmt.Errorf("signal %d: there is no such signal", sig)
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, unix.ENXIO) {
+	// Not an os.File: its Write would wait for room.
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENXIO {
 		return nil // nobody reads it any more
 	}
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	_, err = f.Write([]byte{byte(sig)})
-	return errors.Join(err, f.Close())
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte{byte(sig)}); err != nil {
+		return &os.PathError{Op: "write", Path: name, Err: err} // EAGAIN: 65536 signals are waiting
+	}
+	return nil
 }

@@ -97,6 +97,7 @@ func applyCPUMax(c Config) error {
 	if c.CPUMax == "" {
 		return nil
 	}
+	defer unix.Close(cpuMaxFD)
 	if _, err := unix.Write(cpuMaxFD, []byte(c.CPUMax)); err != nil {
 		return fmt.Errorf("cpu.max: write %q: %w", c.CPUMax, err)
 	}

@@ -69,6 +69,11 @@ func forkPayload(c Config) (payload, error) {
 		unix.Close(writers[1])
 	}
 	unix.Close(payloadFD)
+	// setfsuid and the child's setuid, which shares this memory until it
+	// executes, have set fs.suid_dumpable instead.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return payload{}, fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
+	}
 	return payload{pid, pidfd, outputs}, nil
 }
 
@@ -86,6 +91,11 @@ func outputPipes(c Config) (outputs []output, writers [2]int, err error) {
 		}
 		if err := unix.Fchown(w, c.UID, c.UID); err != nil {
 			return nil, writers, fmt.Errorf("chown pipe: %w", err)
+		}
+		// The job can open the pipe for reading too, and be faster than
+		// nsinit, which must not wait for it.
+		if err := unix.SetNonblock(r, true); err != nil {
+			return nil, writers, fmt.Errorf("pipe: %w", err)
 		}
 		// Only a wish: above fs.pipe-user-pages-soft the default stays.
 		unix.FcntlInt(uintptr(w), unix.F_SETPIPE_SZ, pipeSize)
@@ -169,7 +179,7 @@ func findProgram(root int, c Config) (string, error) {
 		if err == nil {
 			return p, nil
 		}
-		if err == unix.EACCES {
+		if err != unix.ENOENT && err != unix.ENOTDIR {
 			cause = err
 		}
 	}
@@ -194,8 +204,16 @@ func checkProgram(root int, name string) error {
 
 // openInRoot opens name as if root were the root directory. It follows no magic
 // link of /proc, so /proc/self/exe does not lead to nsinit.
-func openInRoot(root int, name string, flags uint64) (int, error) {
-	return unix.Openat2(root, name, &unix.OpenHow{Flags: flags | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+func openInRoot(root int, name string, flags uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	// openat2(2): EAGAIN for a ".." while anything on the system is renamed or
+	// mounted, as other jobs' starts do all the time.
+	for range 100 {
+		if fd, err = unix.Openat2(root, name, &how); err != unix.EAGAIN && err != unix.EINTR {
+			break
+		}
+	}
+	return fd, err
 }
 
 // executable checks fd for the file system user id, which is what AT_EACCESS

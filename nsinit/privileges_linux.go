@@ -14,6 +14,11 @@ func resetProcess() error {
 	if err := resetSignals(); err != nil {
 		return err
 	}
+	// On this thread: what is looked up with the job's rights must not be
+	// found with the daemon's groups.
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("setgroups: %w", errno)
+	}
 	// Nobody may trace this process or read its /proc entries.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
@@ -77,7 +82,7 @@ var rlimits = []struct {
 	resource int
 	cur, max uint64
 }{
-	{"CORE", unix.RLIMIT_CORE, 0, 0},
+	{"CORE", unix.RLIMIT_CORE, 1, 1}, // not 0, at which a core_pattern with a pipe runs its helper all the same (core(5))
 	{"NOFILE", unix.RLIMIT_NOFILE, 1024, 524288},
 	{"MEMLOCK", unix.RLIMIT_MEMLOCK, 8 << 20, 8 << 20},
 	{"MSGQUEUE", unix.RLIMIT_MSGQUEUE, 800 << 10, 800 << 10},

@@ -64,10 +64,7 @@ func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error)
 		return nil, &StartError{"clone", errno(err), fmt.Sprintf("clone nsinit: %s", explainClone(err))}
 	}
 	if err := p.confirm(ours, sent); err != nil {
-		killErr := p.Kill()
-		waitErr := p.Wait()
-		p.Close()
-		return nil, errors.Join(cmp.Or(context.Cause(ctx), err), killErr, waitErr)
+		return nil, errors.Join(cmp.Or(context.Cause(ctx), err), p.End())
 	}
 	return p, nil
 }
@@ -182,6 +179,13 @@ func (p *Process) Kill() error {
 		return fmt.Errorf("pidfd_send_signal nsinit %d: %w", p.pid, err)
 	}
 	return nil
+}
+
+// End kills nsinit, reaps it and closes p. It waits 10 s at most: a process that
+// sleeps in the kernel does not die before it wakes up.
+func (p *Process) End() error {
+	deadlineErr := p.SetDeadline(time.Now().Add(10 * time.Second))
+	return errors.Join(deadlineErr, p.Kill(), p.Wait(), p.Close())
 }
 
 // Close releases the descriptor. The process is not touched.

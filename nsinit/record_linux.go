@@ -1,7 +1,6 @@
 package nsinit
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -40,14 +39,15 @@ func (r *recorder) record(outputs []output, over int) error {
 			return fmt.Errorf("poll: %w", err)
 		}
 		if fds[0].Revents != 0 {
-			return errors.Join(r.drain(outputs), r.err)
+			r.drain(outputs)
+			return r.err
 		}
 		if fds[1].Revents != 0 {
 			r.forward()
 		}
 		for i, o := range outputs {
-			if ends[i].Revents != 0 && !r.copy(o) {
-				ends[i].Fd = -1 // which poll(2) passes over
+			if ends[i].Revents != 0 && !r.copy(o) && ends[i].Revents&unix.POLLIN == 0 {
+				ends[i].Fd = -1 // hung up and empty; poll(2) passes over it
 			}
 		}
 	}
@@ -63,25 +63,22 @@ func (r *recorder) forward() {
 }
 
 // drain copies what is left in the outputs.
-func (r *recorder) drain(outputs []output) error {
+func (r *recorder) drain(outputs []output) {
 	for _, o := range outputs {
-		if err := unix.SetNonblock(o.fd, true); err != nil {
-			return fmt.Errorf("drain %s: %w", o.source, err)
-		}
 		for r.copy(o) {
 		}
 	}
-	return nil
 }
 
-// copy records one read of o. It is false when there is no more.
+// copy records what one read of o returns, and is false when that is nothing:
+// o has ended, or is empty.
 func (r *recorder) copy(o output) bool {
 	n, err := unix.Read(o.fd, r.buf)
 	if err == unix.EINTR {
 		return true
 	}
 	if n <= 0 {
-		return false // the end, or EAGAIN when draining
+		return false
 	}
 	if err := r.log.Output(o.source, time.Now(), r.buf[:n]); err != nil && r.err == nil {
 		r.err = err

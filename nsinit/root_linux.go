@@ -41,7 +41,7 @@ var rootMounts = []struct {
 	// only: hidepid as an option of the mount came with Linux 5.8.
 	{"proc", "proc", readOnly | noexec | nosuidNodev, []option{{"hidepid", "2"}}},
 	{"tmp", "tmpfs", nosuidNodev, []option{{"size", tmpSize}, {"nr_inodes", inodes}, {"mode", "1777"}}},
-	{"dev/pts", "devpts", noexec | unix.MOUNT_ATTR_NOSUID, []option{{"ptmxmode", "0666"}, {"mode", "0620"}}},
+	{"dev/pts", "devpts", noexec | unix.MOUNT_ATTR_NOSUID, []option{{"ptmxmode", "0666"}, {"mode", "0620"}, {"max", "64"}}},
 	{"dev/shm", "tmpfs", nosuidNodev, []option{{"size", shmSize}, {"nr_inodes", inodes}, {"mode", "1777"}}},
 }
 
