@@ -32,6 +32,10 @@ func TestRoles(t *testing.T) {
 			_, err := c.Start(t.Context(), shell("exit 0"), "")
 			return err
 		}, "", "forbidden", "forbidden", ""},
+		{"start of nothing valid", func(c *httpapi.Client, _ string) error {
+			_, err := c.Start(t.Context(), httpapi.Spec{}, "")
+			return err
+		}, "invalid-spec", "forbidden", "forbidden", "invalid-spec"},
 		{"list", func(c *httpapi.Client, _ string) error {
 			_, err := c.List(t.Context(), httpapi.ListOptions{})
 			return err

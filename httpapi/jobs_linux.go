@@ -16,6 +16,9 @@ import (
 
 // start serves POST /v1/jobs.
 func (x *exchange) start() error {
+	if err := x.allow(authz.JobStart, "", ""); err != nil {
+		return err
+	}
 	follow, err := x.query.bool("follow")
 	if err != nil {
 		return err
@@ -30,9 +33,6 @@ func (x *exchange) start() error {
 	}
 	if err := spec.Validate(); err != nil {
 		return invalidSpec(err)
-	}
-	if err := x.allow(authz.JobStart, "", ""); err != nil {
-		return err
 	}
 	if follow {
 		if err := x.allow(authz.JobOutput, "", x.who.User); err != nil {
@@ -77,11 +77,11 @@ func (x *exchange) idempotencyKey() (string, error) {
 
 // list serves GET /v1/jobs.
 func (x *exchange) list() error {
-	f, err := x.filter()
-	if err != nil {
+	if err := x.allow(authz.JobList, "", ""); err != nil {
 		return err
 	}
-	if err := x.allow(authz.JobList, "", ""); err != nil {
+	f, err := x.filter()
+	if err != nil {
 		return err
 	}
 	l := JobList{Jobs: []Job{}}

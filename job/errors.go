@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -64,4 +65,11 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-func formatNumber(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+// formatNumber writes what are whole numbers in most cases without the digits
+// that a float64 does not have.
+func formatNumber(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) <= 1<<62 {
+		return strconv.FormatInt(int64(v), 10)
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}

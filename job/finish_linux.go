@@ -121,7 +121,7 @@ func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit had to be killed: the last of the output may be missing"}
 	}
 	if e == nil {
-		return Verdict{Reason: Lost, Stage: "nsinit", Error: "the job's first process ended without saying how the job did"}
+		return Verdict{Reason: Lost, Stage: "nsinit", Error: "nsinit was killed, or its worker died and the next one killed the job"}
 	}
 	v := Verdict{Code: e.Code}
 	if e.Signal != 0 {

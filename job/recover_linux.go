@@ -70,6 +70,7 @@ func (w *Worker) load(id string) error {
 	if r.State == Ended {
 		t.publish(r)
 	} else {
+		w.cfg.Log.Warn("job of a worker that died: ended", "job", id)
 		t.closeBooks(Usage{})
 	}
 	close(t.started)

@@ -288,6 +288,8 @@ func TestConfigRefused(t *testing.T) {
 		{func(c *job.Config) { c.DefaultMemory = -1 }, "limits.memory_bytes: -1: must be"},
 		{func(c *job.Config) { c.DefaultPids = -1 }, "limits.pids: -1: must be"},
 		{func(c *job.Config) { c.Expose = []string{"/srv", "/proc"} }, `exposed directory: "/proc": jobs have`},
+		{func(c *job.Config) { c.Expose = []string{"/nowhere"} }, "exposed directory: lstat /nowhere: no such file or directory"},
+		{func(c *job.Config) { c.Expose = []string{"/usr/bin/env"} }, "exposed directory /usr/bin/env: is not a directory"},
 		{func(c *job.Config) { c.CgroupRoot = "../x" }, `../x`},
 	} {
 		c := good

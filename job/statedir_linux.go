@@ -56,6 +56,21 @@ func openStateDir(path string) (*stateDir, error) {
 	return s, nil
 }
 
+// checkDirs refuses what the administrator named but is not there: nsinit leaves
+// out what does not exist, which is right for the directories of hostDirs alone.
+func checkDirs(dirs []string) error {
+	for _, dir := range dirs {
+		fi, err := os.Lstat(dir)
+		if err != nil {
+			return fmt.Errorf("exposed directory: %w", err)
+		}
+		if !fi.IsDir() {
+			return fmt.Errorf("exposed directory %s: is not a directory", dir)
+		}
+	}
+	return nil
+}
+
 // checkPrivate refuses a directory that is not root's alone: whoever can write
 // to it decides what runs as whom.
 func checkPrivate(path string) error {

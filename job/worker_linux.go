@@ -57,6 +57,9 @@ func Open(cfg Config) (_ *Worker, err error) {
 			err = errors.Join(fmt.Errorf("open worker: %w", err), w.close())
 		}
 	}()
+	if err := checkDirs(cfg.Expose); err != nil {
+		return nil, err
+	}
 	if w.state, err = openStateDir(cfg.StateDir); err != nil {
 		return nil, err
 	}

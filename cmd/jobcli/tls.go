@@ -57,12 +57,20 @@ func setupTLSCA(fs *flag.FlagSet) action {
 
 func setupTLSCert(fs *flag.FlagSet) action {
 	t := declareTLS(fs, "the certificate is valid (default 8760h, a year)")
-	var groups []string
-	name := fs.String("name", "", "`NAME` of the user; needed")
+	var groups, hosts []string
+	name := fs.String("name", "", "`NAME` of the user, or of the directory for a worker's certificate; needed")
 	fs.Func("group", "`GROUP` of the user, as in jobworker:operator; repeatable", appendTo(&groups))
+	fs.Func("host", "make a worker's certificate, for this name or address, a `HOST`; repeatable", appendTo(&hosts))
 	return func(_ context.Context, e *env, _ []string) error {
 		if err := needed("-dir", t.dir, "-name", *name); err != nil {
 			return err
+		}
+		if len(hosts) > 0 && len(groups) > 0 {
+			return usage("", "-group: a worker's certificate, as -host makes one, has no groups")
+		}
+		if len(hosts) > 0 {
+			made, err := authz.AddServer(t.dir, *name, hosts, t.life)
+			return t.show(e, made, err)
 		}
 		made, err := authz.AddClient(t.dir, *name, groups, t.life)
 		return t.show(e, made, err)

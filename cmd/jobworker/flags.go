@@ -105,7 +105,7 @@ func envName(flag string) string {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: jobworker -tls-cert FILE -tls-key FILE -client-ca FILE [flags]\n\n"+
 		"Runs jobs for remote clients. SIGHUP reads certificates and policy again;\n"+
-		"SIGTERM and SIGINT stop the jobs and end it, a second one ends it at once.\n\n")
+		"SIGTERM and SIGINT stop the jobs, in a minute at most, and end it; a second one ends it at once.\n\n")
 	new(options).flags().VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
 		fmt.Fprintf(w, "  -%s %s\n    \t%s\n", f.Name, name, text)
