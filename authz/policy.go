@@ -2,6 +2,7 @@ package authz
 
 import (
 	"fmt"
+	"strings"
 )
 
 // Policy says which users and groups have which roles. It never changes after it is made, and is
@@ -40,18 +41,27 @@ func (p *Policy) Allow(id Identity, a Action, owner string) (ok bool, reason str
 	}
 	held := p.roles(id)
 	if len(held) == 0 {
-		return false, "no role"
+		return false, "the policy gives you no role"
 	}
 	scope, by := need.widest(held)
 	switch {
 	case scope == None:
-		return false, fmt.Sprintf("no right to %s in %v", a, held)
+		return false, "not among the rights of " + join(held)
 	case scope == All, owner == "" && !need.object:
 		return true, fmt.Sprintf("role %s", by)
 	case owner == id.User:
 		return true, fmt.Sprintf("role %s, own job", by)
 	}
 	return false, "not the owner"
+}
+
+// join names roles.
+func join(roles []Role) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, string(r))
+	}
+	return strings.Join(names, " and ")
 }
 
 // Sees reports whether id may know that a job of owner exists. It is the one filter of lists and

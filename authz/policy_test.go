@@ -71,9 +71,9 @@ func TestReasons(t *testing.T) {
 		{operator, authz.JobStop, "bob", "role operator, own job"},
 		{operator, authz.JobStart, "", "role operator"},
 		{operator, authz.JobStop, "alice", "not the owner"},
-		{viewer, authz.JobStop, "alice", "no right to job.stop in [viewer]"},
+		{viewer, authz.JobStop, "alice", "not among the rights of viewer"},
 		{both, authz.JobRead, "alice", "role viewer"},
-		{nobody, authz.JobStop, "eve", "no role"},
+		{nobody, authz.JobStop, "eve", "the policy gives you no role"},
 		{admin, "x", "", "unknown action"},
 	} {
 		if _, got := authz.Builtin().Allow(tt.id, tt.a, tt.owner); got != tt.want {

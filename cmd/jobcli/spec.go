@@ -112,6 +112,9 @@ func setLabel(labels *map[string]string, v string) error {
 	if name == "" || !ok {
 		return errors.New("must be K=V")
 	}
+	if _, twice := (*labels)[name]; twice {
+		return fmt.Errorf("%q is given twice", name)
+	}
 	(*labels)[name] = value
 	return nil
 }
