@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"jobworker/internal/kerneltest"
 	"jobworker/job"
@@ -180,4 +183,58 @@ func TestIPLink(t *testing.T) {
 	if n := strings.Count(processes, "\n") - 1; n < 1 || n > 3 || !strings.Contains(processes, "ps") || strings.Contains(processes, "nsinit") {
 		t.Errorf("processes: %q, want the job's own", processes)
 	}
+}
+
+// TestInitCapabilities: while a job runs, no thread of its nsinit can do more
+// than send signals.
+func TestInitCapabilities(t *testing.T) {
+	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); errno == syscall.ENOTSUP {
+		return // built with cgo, for -race: the static binary is what counts, in the virtual machine and with plain go test
+	}
+	w := openWorker(t, t.TempDir())
+	started(t, w, sh("echo ready; exec sleep 1000"))
+	threads := initThreads(t)
+	const kill = "0000000000000020" // 1 << CAP_KILL
+	var left []string
+	for end := time.Now().Add(limit); time.Now().Before(end); runtime.Gosched() {
+		left = left[:0]
+		for _, name := range threads {
+			b, err := os.ReadFile(name)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			for _, set := range []string{"CapPrm", "CapEff"} {
+				if err == nil && !strings.Contains(string(b), set+":\t"+kill+"\n") {
+					left = append(left, name+" "+set)
+				}
+			}
+		}
+		if len(left) == 0 {
+			return // the program may be ready a moment before nsinit has given up the rest
+		}
+	}
+	t.Errorf("capabilities beyond CAP_KILL: %v", left)
+}
+
+// initThreads returns the status files of the threads of the nsinit that this
+// process has as a child.
+func initThreads(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		cmdline, _ := os.ReadFile(name) // of a process that may have gone
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "status"))
+		if string(cmdline) == "jobworker-nsinit\x00" && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) {
+			threads, err := filepath.Glob(filepath.Join(filepath.Dir(name), "task/*/status"))
+			if err != nil || len(threads) < 2 {
+				t.Fatalf("threads of nsinit: %v, %v", threads, err)
+			}
+			return threads
+		}
+	}
+	t.Fatal("no nsinit among the processes")
+	return nil
 }

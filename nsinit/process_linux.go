@@ -105,8 +105,9 @@ func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 // threads.
 func newProcess(pid, pidfd int) (*Process, error) {
 	if err := unix.SetNonblock(pidfd, true); err != nil {
-		unix.Close(pidfd)
-		return nil, fmt.Errorf("pidfd %d: %w", pid, err)
+		killErr := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		_, waitErr := unix.Wait4(pid, nil, 0, nil)
+		return nil, errors.Join(fmt.Errorf("pidfd %d: %w", pid, err), killErr, waitErr, unix.Close(pidfd))
 	}
 	f := os.NewFile(uintptr(pidfd), "pidfd")
 	conn, err := f.SyscallConn()
