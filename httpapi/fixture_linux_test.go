@@ -118,7 +118,7 @@ func newWorker(t testing.TB, log *slog.Logger) *job.Worker {
 	t.Helper()
 	w, err := job.Open(job.Config{
 		StateDir:                filepath.Join(stateParent(t), "state"),
-		CgroupRoot:              filepath.Join(cgroupMount(t), fmt.Sprintf("httpapi-%d-%d", os.Getpid(), workers.Add(1))),
+		CgroupRoot:              fmt.Sprintf("httpapi-%d-%d", os.Getpid(), workers.Add(1)),
 		AllowMissingControllers: true,
 		Log:                     log,
 	})
@@ -151,21 +151,6 @@ func stateParent(t testing.TB) string {
 		}
 	})
 	return dir
-}
-
-func cgroupMount(t testing.TB) string {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			return strings.Fields(before)[4] // mount point, proc_pid_mountinfo(5)
-		}
-	}
-	t.Fatal("no cgroup2 mount")
-	return ""
 }
 
 func (f *fixture) makeCertificates() {

@@ -93,7 +93,7 @@ func newProcess(t testing.TB) *process {
 	}
 	p.args = []string{
 		"-listen", "127.0.0.1:0", "-state-dir", p.path("state"), "-allow-missing-controllers",
-		"-cgroup-root", filepath.Join(cgroupMount(t), fmt.Sprintf("jobworkertest-%d-%d", os.Getpid(), daemons.Add(1))),
+		"-cgroup-root", fmt.Sprintf("jobworkertest-%d-%d", os.Getpid(), daemons.Add(1)),
 		"-tls-cert", filepath.Join(pki, "server.pem"), "-tls-key", filepath.Join(pki, "server-key.pem"), "-client-ca", filepath.Join(pki, "ca.pem"),
 	}
 	return p
@@ -148,20 +148,6 @@ func (p *process) client(url, user string) *httpapi.Client {
 	}
 	p.Cleanup(c.Close)
 	return c
-}
-
-func cgroupMount(t testing.TB) string {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if before, _, ok := strings.Cut(line, " - cgroup2 "); ok {
-			return strings.Fields(before)[4] // mount point, proc_pid_mountinfo(5)
-		}
-	}
-	return "/sys/fs/cgroup"
 }
 
 // The whole life of a daemon: a job, a reload, a shutdown with a job that runs.
