@@ -32,12 +32,15 @@ const (
 	TypeTimeout          = "request-timeout"        // 408: the body did not come in time
 	TypeJobEnded         = "job-ended"              // 409: a signal to a job that is over
 	TypeJobRunning       = "job-running"            // 409: delete of a job that is not over
+	TypeUnready          = "unready"                // 409: the worker is not ready; see the detail
 	TypeKeyReused        = "key-reused"             // 409: the Idempotency-Key came with another job before
+	TypeEventsGone       = "events-gone"            // 410: the worker no longer has all events after that number
 	TypeTooLarge         = "too-large"              // 413: the body is longer than MaxBody
 	TypeMediaType        = "unsupported-media-type" // 415: the body is not application/json
 	TypeOffset           = "offset-out-of-range"    // 416: beyond the end of the output
 	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce; see field
 	TypeStartFailed      = "start-failed"           // 422: the program could not be executed; see stage and errno
+	TypeBusy             = "busy"                   // 429: as many at once as the worker takes; see the header Retry-After
 	TypeInternal         = "internal"               // 500: a fault of the worker; its log has the cause
 	TypeNoCapacity       = "no-capacity"            // 503: the worker holds as many jobs as it can; see the header Retry-After
 	TypeShuttingDown     = "shutting-down"          // 503: see the header Retry-After
@@ -57,12 +60,15 @@ var problemKinds = map[string]struct {
 	TypeTimeout:          {408, "the request took too long"},
 	TypeJobEnded:         {409, "the job has ended"},
 	TypeJobRunning:       {409, "the job has not ended"},
+	TypeUnready:          {409, "the worker is not ready"},
 	TypeKeyReused:        {409, "the idempotency key was used for another job"},
+	TypeEventsGone:       {410, "these events are gone"},
 	TypeTooLarge:         {413, "the body is too large"},
 	TypeMediaType:        {415, "the body is of the wrong media type"},
 	TypeOffset:           {416, "the offset is beyond the output"},
 	TypeLimitUnavailable: {422, "a limit cannot be enforced here"},
 	TypeStartFailed:      {422, "the job could not be started"},
+	TypeBusy:             {429, "the worker is busy"},
 	TypeInternal:         {500, "internal error"},
 	TypeNoCapacity:       {503, "the worker is full"},
 	TypeShuttingDown:     {503, "the worker is shutting down"},
