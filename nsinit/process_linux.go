@@ -22,6 +22,7 @@ type Files struct {
 	InitCgroup    *os.File // directory of the cgroup nsinit starts in
 	PayloadCgroup *os.File // directory of the cgroup the program starts in
 	CPUMax        *os.File // cpu.max above the two; nil with an empty Config.CPUMax
+	Stdin         *os.File // of MakeStdin; nil without Config.Stdin
 }
 
 // A Process is a running nsinit. It is safe for concurrent use, but for Wait.
@@ -77,10 +78,8 @@ func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 	}
 	defer null.Close()
 	files := []uintptr{null.Fd(), null.Fd(), 2,
-		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd()}
-	if f.CPUMax != nil {
-		files = append(files, f.CPUMax.Fd())
-	}
+		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd(),
+		cpuMaxFD: fdOrNone(f.CPUMax), stdinFD: fdOrNone(f.Stdin)}
 	pidfd := -1
 	pid, _, err := syscall.StartProcess(im.path(), []string{initName}, &syscall.ProcAttr{
 		Dir:   "/",
@@ -98,6 +97,14 @@ func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 		return nil, err
 	}
 	return newProcess(pid, pidfd)
+}
+
+// fdOrNone returns the descriptor of f; of nil one that StartProcess leaves closed.
+func fdOrNone(f *os.File) uintptr {
+	if f == nil {
+		return ^uintptr(0)
+	}
+	return f.Fd()
 }
 
 // newProcess takes ownership of pidfd. Non-blocking descriptors are waited for
