@@ -229,11 +229,11 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 }
 
 // jobFiles are the files of a job that is being started.
-type jobFiles struct{ record, log, exit, control *os.File }
+type jobFiles struct{ record, log, exit, control, stdin *os.File }
 
 // close closes those that are open. nsinit has its own by now.
 func (f *jobFiles) close() {
-	for _, f := range []*os.File{f.record, f.log, f.exit, f.control} {
+	for _, f := range []*os.File{f.record, f.log, f.exit, f.control, f.stdin} {
 		f.Close() // of a nil *os.File is an error, and harmless
 	}
 }
@@ -261,6 +261,11 @@ func (t *task) makeFiles(f *jobFiles) (err error) {
 	}
 	if f.control, err = nsinit.MakeControl(filepath.Join(t.dir, controlName)); err != nil {
 		return err
+	}
+	if t.spec.Stdin {
+		if f.stdin, err = nsinit.MakeStdin(filepath.Join(t.dir, stdinName)); err != nil {
+			return err
+		}
 	}
 	return stream.NewWriter(f.log, 0).Start(t.id, t.spec.Argv, t.created)
 }
@@ -297,7 +302,7 @@ func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFile
 
 func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
-		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge,
+		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
 		ReadOnly:   slices.Concat(hostDirs, t.w.cfg.Expose),
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 	}
@@ -323,7 +328,7 @@ func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFil
 	}
 	c.CPUMax = data
 	proc, err := t.w.image.Start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control,
-		InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax})
+		InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax, Stdin: files.stdin})
 	if e, ok := errors.AsType[*nsinit.StartError](err); ok {
 		return nil, &StartError{e.Stage, int(e.Errno), e.Message}
 	}
