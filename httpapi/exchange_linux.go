@@ -84,6 +84,22 @@ func (x *exchange) allow(a authz.Action, id, owner string) error {
 	return nil
 }
 
+// stillAllowed decides again what was decided when a stream began: the
+// certificate may have expired, its CA may be gone, and the policy may be
+// another. Revocation, once there is such a thing, is a matter of
+// authz.ServerTLS.Identify and needs nothing here.
+func (x *exchange) stillAllowed(a authz.Action, j Job) error {
+	if err := x.identify(); err != nil {
+		return err
+	}
+	ok, reason := x.s.policy.Load().Allow(x.who, a, j.Owner)
+	if !ok {
+		x.audit(a, j.ID, j.Owner, false, reason)
+		return problem(TypeForbidden, string(a)+": "+reason)
+	}
+	return nil
+}
+
 func (x *exchange) audit(a authz.Action, id, owner string, ok bool, reason string) {
 	x.s.cfg.Audit.Log(x.r.Context(), authz.Decision{
 		Identity: x.who, RequestID: x.id, Action: a, Object: id, Owner: owner,

@@ -15,6 +15,10 @@ var faults = []struct {
 	{job.ErrEnded, TypeJobEnded},
 	{job.ErrRunning, TypeJobRunning},
 	{job.ErrKeyReused, TypeKeyReused},
+	{job.ErrNoStdin, TypeNoStdin},
+	{job.ErrStdinBusy, TypeStdinBusy},
+	{job.ErrStdinOffset, TypeStdinOffset},
+	{job.ErrStdinClosed, TypeStdinClosed},
 	{job.ErrNoUID, TypeNoCapacity},
 	{job.ErrClosed, TypeShuttingDown},
 	{errShutdown, TypeShuttingDown},
@@ -24,6 +28,11 @@ var faults = []struct {
 // problemOf returns the answer for err. What is not known is internal, and what
 // it says is for the log alone.
 func problemOf(err error) *Problem {
+	if e, ok := errors.AsType[*job.StdinError](err); ok {
+		p := *problemOf(e.Err)
+		p.Accepted = &e.Accepted
+		return &p
+	}
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}

@@ -90,7 +90,7 @@ func (o *outputStream) run() error {
 // next waits for lines until the client has to be told that the stream lives,
 // or its certificate ends.
 func (o *outputStream) next() ([]byte, error) {
-	if err := o.stillAllowed(); err != nil {
+	if err := o.stillAllowed(authz.JobOutput, o.job); err != nil {
 		return nil, err
 	}
 	if err := o.r.Context().Err(); err != nil {
@@ -103,22 +103,6 @@ func (o *outputStream) next() ([]byte, error) {
 	ctx, cancel := context.WithDeadline(o.r.Context(), wake)
 	defer cancel()
 	return o.rd.Next(ctx)
-}
-
-// stillAllowed decides again what was decided when the stream began: the
-// certificate may have expired, its CA may be gone, and the policy may be
-// another. Revocation, once there is such a thing, is a matter of
-// authz.ServerTLS.Identify and needs nothing here.
-func (o *outputStream) stillAllowed() error {
-	if err := o.identify(); err != nil {
-		return err
-	}
-	ok, reason := o.s.policy.Load().Allow(o.who, authz.JobOutput, o.job.Owner)
-	if !ok {
-		o.audit(authz.JobOutput, o.job.ID, o.job.Owner, false, reason)
-		return errors.New(reason)
-	}
-	return nil
 }
 
 func (o *outputStream) lines(lines []byte) error {
