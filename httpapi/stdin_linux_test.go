@@ -17,6 +17,7 @@ import (
 
 	"jobworker/authz"
 	"jobworker/httpapi"
+	"jobworker/job"
 	"jobworker/stream"
 )
 
@@ -374,10 +375,39 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A job that never reads holds its writers at a bounded amount, however long, and
+// Neither a client that pauses nor a job that does falls under the deadlines that
+// other bodies and answers have.
+func TestStdinSlow(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	f := newFixture(t, func(c *httpapi.Config) { c.BodyTimeout, c.WriteTimeout = timeout, timeout })
+	for _, proto := range protocols {
+		j, _, err := f.worker.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: reading("sleep 0.4; sha256sum")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := io.MultiReader(bytes.NewReader(noise(4<<20)), pause(3*timeout), strings.NewReader("more"))
+		if resp, answer := f.put(f.plain(proto, f.identity("alice", 0, operator)), j.ID, "", body); resp.StatusCode != 200 {
+			t.Errorf("%s: %s", proto, answer)
+		}
+		want := fmt.Sprintf("%x  -\n", sha256.Sum256(append(noise(4<<20), "more"...)))
+		if out := f.rawOutput(f.client("alice", operator), j.ID); out != want {
+			t.Errorf("%s: the job says %q, want %q", proto, out, want)
+		}
+	}
+}
+
+// A pause is an empty part of a body that takes some time.
+type pause time.Duration
+
+func (p pause) Read([]byte) (int, error) {
+	time.Sleep(time.Duration(p)) // what is tested is that nothing happens meanwhile
+	return 0, io.EOF
+}
+
+// A job that never reads holds its writers at a bounded amount, and
 // nobody else on their connection. The end of the job ends them.
 func TestStdinHeld(t *testing.T) {
-	f := newFixture(t, func(c *httpapi.Config) { c.BodyTimeout, c.WriteTimeout = 100*time.Millisecond, 2*time.Second })
+	f := newFixture(t, nil)
 	alice := f.client("alice", operator)
 	for _, proto := range protocols {
 		c := f.plain(proto, f.identity("alice", 0, operator))
@@ -389,7 +419,6 @@ func TestStdinHeld(t *testing.T) {
 		for _, id := range ids {
 			f.awaitStdin(alice, id, 64<<10)
 		}
-		time.Sleep(300 * time.Millisecond) // three times the longest that any other body may take
 		for _, id := range ids {
 			// This body comes through, on the same connection in HTTP/2.
 			if resp, answer := f.call(c, call{"POST", "/v1/jobs/JOB/stop", asJSON, `{"grace":"1s"}`}, id); resp.StatusCode != 200 {

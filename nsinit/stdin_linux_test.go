@@ -153,7 +153,7 @@ func TestStdinNotRead(t *testing.T) {
 func TestStdinClosedByJob(t *testing.T) {
 	fx := newFixture(t)
 	fifo := fx.fifo()
-	p := fx.startWithStdin("exec 3<&0 < /dev/null; sleep 1000 <&3 & exec 3<&-; echo held > fifo; read go < fifo; kill $!; echo closed > fifo; read go < fifo; exit 5")
+	p := fx.startWithStdin("exec 3<&0 < /dev/null; sleep 1000 <&3 & exec 3<&-; echo held > fifo; read go < fifo; kill $!; wait $!; echo closed > fifo; read go < fifo; exit 5")
 	if b := fx.read(fifo); string(b) != "held\n" {
 		t.Fatalf("fifo: %q", b)
 	}

@@ -144,5 +144,8 @@ func usageLines(j httpapi.Job) [][2]string {
 			lines = append(lines, [2]string{n.name, decimal(*n.value)})
 		}
 	}
+	if j.Stdin {
+		lines = append(lines, [2]string{"input bytes", decimal(j.StdinBytes)})
+	}
 	return append(lines, [2]string{"output bytes", decimal(j.OutputBytes)})
 }

@@ -52,7 +52,7 @@ func TestCurl(t *testing.T) {
 				`"text":"hello\n"`, `"type":"end","next":6,"reason":"limit"`,
 				`"state":"running"`,
 				`"verdict":{"reason":"stopped"`,
-				"}\nhello\n")
+				"}\nhello\n", `{"accepted":4,"closed":true}`+"\na\nb\n")
 			header, err := os.ReadFile(filepath.Join(dir, "last-header"))
 			if err != nil || !strings.HasPrefix(string(header), proto) {
 				t.Errorf("the last answer came as %.10q, %v; want %s", header, err, proto)
