@@ -119,6 +119,7 @@ func newWorker(t testing.TB, log *slog.Logger) *job.Worker {
 	w, err := job.Open(job.Config{
 		StateDir:                filepath.Join(stateParent(t), "state"),
 		CgroupRoot:              fmt.Sprintf("httpapi-%d-%d", os.Getpid(), workers.Add(1)),
+		Spare:                   true,
 		AllowMissingControllers: true,
 		Log:                     log,
 	})

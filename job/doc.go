@@ -34,13 +34,18 @@
 //	          scratch/      the job's /scratch, where it is not a tmpfs
 //
 // The record of a job is renamed into place before its first process exists,
-// so that whoever comes after a crash knows of every job there can be.
+// or knows of it, so that whoever comes after a crash knows of every job there
+// can be. A directory without a record is one of which no job came.
 //
 // # Processes
 //
 // The first process of a job is package nsinit, executed from a sealed copy of
 // the running binary: a program that opens a Worker must call nsinit.MaybeRun
 // as the first statement of main.
+//
+// With Config.Spare one is made in advance, in its own namespaces and cgroups, and
+// waits for the next job: it holds nothing of any job, serves one, and ends with
+// the worker. One that has missed a mount of the host is not used.
 //
 // # Concurrency
 //

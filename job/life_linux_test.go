@@ -336,7 +336,7 @@ func TestListPages(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	dir := t.TempDir()
-	w := openWorker(t, dir, func(c *job.Config) { c.UIDCount = 1 })
+	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.UIDCount = 1 })
 	// A job's files are deleted, never what they point to.
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("here"), 0o666); err != nil {

@@ -152,7 +152,7 @@ func TestDefaults(t *testing.T) {
 // TestUnenforceable: a limit that cannot be had refuses the job, and says why.
 func TestUnenforceable(t *testing.T) {
 	dir := t.TempDir()
-	w := openWorker(t, dir)
+	w := openWorker(t, dir, noSpare)
 	missing := make(map[string]bool)
 	for _, m := range w.Missing() {
 		missing[string(m.Controller)] = true

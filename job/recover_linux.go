@@ -33,6 +33,9 @@ func (w *Worker) recover() error {
 		return err
 	}
 	for _, id := range ids {
+		if w.state.abandoned(id) {
+			continue
+		}
 		if err := w.load(id); err != nil {
 			w.cfg.Log.Error("job left out: its record cannot be read", "job", id, "err", err)
 		}

@@ -38,7 +38,7 @@ type crashed struct {
 // waits to be killed.
 func helpWorker() error {
 	ctx := context.Background()
-	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true})
+	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true, Spare: true})
 	if err != nil {
 		return err
 	}
@@ -148,6 +148,9 @@ func TestCrash(t *testing.T) {
 		checkLog(t, dir, j)
 	}
 	checkNoProcess(t, root)
+	if entries, err := os.ReadDir(filepath.Join(state, "jobs")); err != nil || len(entries) != 3 {
+		t.Errorf("directories of jobs: %v, %v, want three", entries, err)
+	}
 	if v := status(t, w, ids.Running).Verdict; v.Stage != "nsinit" || v.Error == "" || v.Code != nil {
 		t.Errorf("verdict of the job that was killed: %+v", v)
 	}

@@ -25,6 +25,7 @@ type Worker struct {
 	boot  string // boot id of the system
 
 	running sync.WaitGroup // the goroutines of jobs
+	spares  spares
 
 	// mu guards the table of jobs, for as long as it takes to look one up or
 	// change it; what is in a task has the task's own mutex.
@@ -52,6 +53,7 @@ func Open(cfg Config) (_ *Worker, err error) {
 		return nil, errors.New("open worker: must be root: jobs need namespaces, cgroups and user ids of their own")
 	}
 	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool)}
+	w.spares.w = w
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open worker: %w", err), w.close())
@@ -75,7 +77,11 @@ func Open(cfg Config) (_ *Worker, err error) {
 	if w.files, err = stream.NewWatcher(); err != nil {
 		return nil, err
 	}
-	return w, w.recover()
+	if err := w.recover(); err != nil {
+		return nil, err
+	}
+	w.spares.refill()
+	return w, nil
 }
 
 // close frees what Open made.
@@ -295,6 +301,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	}
 	w.running.Wait()
 	stop()
+	w.spares.close()
 	return errors.Join(append(errs, w.close())...)
 }
 

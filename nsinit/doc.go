@@ -17,10 +17,14 @@
 //
 //	daemon                                  nsinit
 //	------                                  ------
+//	Image.Prepare
 //	clone3(INTO_CGROUP init, NEWPID|NEWNS|
 //	  NEWNET|NEWIPC|NEWUTS), exec      ──▶  MaybeRun
+//	                                        builds of the root what all jobs have, raises lo
+//	Spare.Start
+//	SCM_RIGHTS: log, exit file, FIFO   ──▶  puts them in their places
 //	Config as JSON, shutdown(WR)       ──▶  reads to the end
-//	                                        builds the root, pivots into it
+//	                                        adds /scratch and users, pivots into the root
 //	                                        gives up privileges (its thread's)
 //	                                        writes cpu.max
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
@@ -30,6 +34,10 @@
 //	                                        main process ends: kill(-1), wait, drain
 //	pidfd readable, waitid             ◀──  writes Exit, fsync, exit(0)
 //	reads Exit
+//
+// Between the two calls an nsinit belongs to no job yet, and may wait for one as
+// long as it takes. When its daemon ends, or does not need it, it reads the end of
+// the socket and exits.
 //
 // What nsinit holds after the start: the log (append only), the exit file, the
 // control FIFO, the read ends of the two pipes, the daemon's standard error for a

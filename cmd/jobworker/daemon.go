@@ -66,7 +66,7 @@ func (d *daemon) loadPolicy() (*authz.Policy, error) {
 
 func (d *daemon) open() (err error) {
 	cfg := d.options.worker
-	cfg.Log = d.log
+	cfg.Log, cfg.Spare = d.log, true
 	if d.worker, err = job.Open(cfg); err != nil {
 		return err
 	}
