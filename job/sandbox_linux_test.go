@@ -36,6 +36,7 @@ func TestView(t *testing.T) {
 		{"cgroup", "grep ^0: /proc/self/cgroup", "0::/\n"},
 		{"capabilities", "grep -E '^Cap' /proc/self/status | grep -v 0000000000000000 | wc -l", "0\n"},
 		{"no new privileges", "grep NoNewPrivs /proc/self/status | tr -d '\\t'", "NoNewPrivs:1\n"},
+		{"system call filter", "grep ^Seccomp: /proc/self/status | tr -d '\\t'", "Seccomp:2\n"},
 		{"umask", "umask", "0022\n"},
 		{"core dumps", "ulimit -c", "0\n"},
 		{"OOM score", "cat /proc/self/oom_score_adj", "0\n"},

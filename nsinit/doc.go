@@ -54,6 +54,15 @@
 // namespaces (user_namespaces(7): EPERM when "the caller is in a chroot
 // environment").
 //
+// # System calls
+//
+// The program inherits a seccomp filter from the thread that forks it: an
+// allow-list (allowedCalls), with rules for the arguments of a few (argumentRules).
+// What is for administrators, or reaches into other processes, gives EPERM; what
+// is unknown gives ENOSYS, so that programs fall back to what they know; a call of
+// another architecture kills the process. What Go's child does between clone3(2)
+// and execve(2) has to pass it too.
+//
 // # Needs
 //
 // Linux 5.14 and root: clone3 with CLONE_INTO_CGROUP (5.7), hidepid per mount

@@ -80,6 +80,7 @@ func take(steps []step) error {
 // all jobs, then, as soon as there is a job, the rest.
 func start(handshake *os.File, hostDirs []string) (p payload, err error) {
 	var r root
+	filter := assembleFilter()
 	err = take([]step{
 		{"process", resetProcess},
 		{"root", func() (err error) { r, err = newRoot(hostDirs); return err }},
@@ -95,7 +96,7 @@ func start(handshake *os.File, hostDirs []string) (p payload, err error) {
 	return p, take([]step{
 		{"net", func() error { return setHostname(c.ID) }},
 		{"root", func() error { return r.enter(c) }},
-		{"privileges", dropPrivileges},
+		{"privileges", func() error { return dropPrivileges(filter) }},
 		{"cgroup", func() error { return applyCPUMax(c) }},
 		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
 	})
