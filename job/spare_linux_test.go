@@ -83,7 +83,7 @@ func TestSpareKilled(t *testing.T) {
 		if verdict(j) != "exited 3" || j.ID == filepath.Base(spare) {
 			t.Errorf("job %s, verdict %q", j.ID, verdict(j))
 		}
-		if err := w.Remove(t.Context(), j.ID); err != nil {
+		if err := w.Remove(t.Context(), j.ID, "alice"); err != nil {
 			t.Fatal(err)
 		}
 	}

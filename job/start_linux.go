@@ -23,9 +23,12 @@ import (
 // started before with the same key.
 //
 // The errors are a *FieldError, a *LimitError, a *StartError, ErrKeyReused,
-// ErrNoUID, ErrClosed, ctx's, or of the disk.
+// ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
+		return Job{}, false, err
+	}
+	if err := o.Spec.checkCalculate(w.cfg.MaxCalculate); err != nil {
 		return Job{}, false, err
 	}
 	limits, err := w.resolve(o.Spec.Limits)
@@ -65,8 +68,8 @@ func canceled(err error) bool {
 func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
-		return nil, nil, false, ErrClosed
+	if err := w.takes(); err != nil {
+		return nil, nil, false, err
 	}
 	key := [2]string{o.Owner, o.Key}
 	if t := w.keys[key]; t != nil && o.Key != "" {
@@ -74,6 +77,9 @@ func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, er
 			return nil, nil, false, ErrKeyReused
 		}
 		return t, nil, true, nil
+	}
+	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
+		return nil, nil, false, ErrBusy
 	}
 	uid, err := w.takeUID()
 	if err != nil {
@@ -90,6 +96,7 @@ func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, er
 		t.created = w.order[n-1].created.Add(1)
 	}
 	w.enter(t)
+	w.counted(t, 1)
 	w.running.Add(1)
 	return t, spare, false, nil
 }
@@ -108,11 +115,14 @@ func (w *Worker) enter(t *task) {
 func (w *Worker) settle(t *task, err error) {
 	w.spares.refill()
 	if err == nil {
+		t.publish(Event{Type: JobCreated})
+		t.publish(Event{Type: JobStarted})
 		close(t.started)
 		go t.supervise()
 		return
 	}
 	t.startErr = err
+	w.count(t, -1)
 	w.forget(t)
 	if !errors.Is(err, errFilesLeft) {
 		w.freeUID(t.uid)
@@ -322,7 +332,8 @@ func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgr
 
 func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
-		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir), UID: int(t.uid), Merge: t.spec.Merge,
+		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
+		UID: int(t.uid), Merge: t.spec.Merge,
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 	}
 	cpuMax, data, err := p.group.CPUMax(limits)
