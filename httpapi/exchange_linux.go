@@ -160,8 +160,11 @@ func (x *exchange) fail(err error) {
 	p.RequestID = x.id
 	h := x.w.Header()
 	h.Set("Content-Type", mediaProblem)
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
 	}
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -253,6 +253,22 @@ func (f *fixture) start(c *httpapi.Client, script string) httpapi.Job {
 	return j
 }
 
+// startReady starts a job and waits until it has written a line "ready".
+func (f *fixture) startReady(c *httpapi.Client, spec httpapi.Spec) httpapi.Job {
+	f.Helper()
+	j, err := c.Start(f.Context(), spec, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := c.Output(f.Context(), j.ID, httpapi.OutputOptions{Follow: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer s.Close()
+	awaitOutput(f, s, "ready\n")
+	return j
+}
+
 func shell(script string) httpapi.Spec {
 	return httpapi.Spec{Argv: []string{"sh", "-c", script}}
 }

@@ -1,15 +1,11 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
-	"time"
 
 	"jobworker/authz"
 	"jobworker/job"
@@ -43,26 +39,19 @@ func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
 	if x.r.Method == http.MethodHead {
 		return nil
 	}
-	if err := o.run(); err != nil {
-		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelInfo, "stream cut",
-			slog.String("request_id", x.id), slog.String("job", j.ID), slog.String("user", x.who.User), slog.String("error", err.Error()))
-		panic(http.ErrAbortHandler)
-	}
+	x.cut(o.run(), j.ID)
 	return nil
 }
 
 func (o *outputStream) header() {
-	h := o.w.Header()
-	switch accept := o.r.Header.Get("Accept"); {
-	case o.raw:
+	if o.raw {
+		h := o.w.Header()
 		h.Set("Content-Type", mediaRaw)
 		h.Set("Trailer", "Job-State, Job-Exit-Code")
-	case strings.Contains(accept, mediaNDJSON) && !strings.Contains(accept, mediaLines):
-		h.Set("Content-Type", mediaNDJSON)
-	default:
-		h.Set("Content-Type", mediaLines)
+		o.w.WriteHeader(http.StatusOK)
+		return
 	}
-	o.w.WriteHeader(http.StatusOK)
+	o.beginLines()
 }
 
 // run sends the headers at once, then lines until there are no more.
@@ -76,49 +65,28 @@ func (o *outputStream) run() error {
 			err = o.lines(lines)
 		case err == io.EOF:
 			return o.end(o.rd.End())
-		case context.Cause(o.r.Context()) == errShutdown:
+		case o.shutdown():
 			end := o.rd.End()
 			end.Reason = stream.EndShutdown
 			return o.end(end)
-		case o.r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		case o.silent(err):
 			err = o.idle()
 		}
 	}
 	return err
 }
 
-// next waits for lines until the client has to be told that the stream lives,
-// or its certificate ends.
+// next waits for lines until the client has to be told that the stream lives.
 func (o *outputStream) next() ([]byte, error) {
-	if err := o.stillAllowed(); err != nil {
+	if err := o.stillAllowed(authz.JobOutput, o.job.ID, o.job.Owner); err != nil {
 		return nil, err
 	}
 	if err := o.r.Context().Err(); err != nil {
 		return nil, err
 	}
-	wake := time.Now().Add(o.s.cfg.Heartbeat)
-	if expiry := o.who.NotAfter.Add(time.Millisecond); expiry.Before(wake) {
-		wake = expiry
-	}
-	ctx, cancel := context.WithDeadline(o.r.Context(), wake)
+	ctx, cancel := o.untilHeartbeat()
 	defer cancel()
 	return o.rd.Next(ctx)
-}
-
-// stillAllowed decides again what was decided when the stream began: the
-// certificate may have expired, its CA may be gone, and the policy may be
-// another. Revocation, once there is such a thing, is a matter of
-// authz.ServerTLS.Identify and needs nothing here.
-func (o *outputStream) stillAllowed() error {
-	if err := o.identify(); err != nil {
-		return err
-	}
-	ok, reason := o.s.policy.Load().Allow(o.who, authz.JobOutput, o.job.Owner)
-	if !ok {
-		o.audit(authz.JobOutput, o.job.ID, o.job.Owner, false, reason)
-		return errors.New(reason)
-	}
-	return nil
 }
 
 func (o *outputStream) lines(lines []byte) error {

@@ -42,6 +42,3 @@ const (
 	WorkerUnready     = "worker.unready"
 	WorkerTerminating = "worker.terminating"
 )
-
-// MaxMessage is the longest message of a calculate, in bytes.
-const MaxMessage = 4 << 10

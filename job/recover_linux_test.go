@@ -223,10 +223,10 @@ func checkForgotten(t *testing.T, w *job.Worker, ids crashed) {
 		if _, err := w.Stop(t.Context(), id, job.StopOptions{}); err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		if err := w.Signal(id, "TERM"); !errors.Is(err, job.ErrEnded) {
+		if err := w.Signal(id, "TERM", "bob"); !errors.Is(err, job.ErrEnded) {
 			t.Errorf("signal: %v, want ErrEnded", err)
 		}
-		if err := w.Remove(t.Context(), id); err != nil {
+		if err := w.Remove(t.Context(), id, "bob"); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	}

@@ -22,9 +22,12 @@ import (
 // started before with the same key.
 //
 // The errors are a *FieldError, a *LimitError, a *StartError, ErrKeyReused,
-// ErrNoUID, ErrClosed, ctx's, or of the disk.
+// ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
+		return Job{}, false, err
+	}
+	if err := o.Spec.checkCalculate(w.cfg.MaxCalculate); err != nil {
 		return Job{}, false, err
 	}
 	limits, err := w.resolve(o.Spec.Limits)
@@ -63,8 +66,8 @@ func canceled(err error) bool {
 func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
-		return nil, false, ErrClosed
+	if err := w.takes(); err != nil {
+		return nil, false, err
 	}
 	key := [2]string{o.Owner, o.Key}
 	if t := w.keys[key]; t != nil && o.Key != "" {
@@ -72,6 +75,9 @@ func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
 			return nil, false, ErrKeyReused
 		}
 		return t, true, nil
+	}
+	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
+		return nil, false, ErrBusy
 	}
 	uid, err := w.takeUID()
 	if err != nil {
@@ -85,6 +91,7 @@ func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
 		t.created = w.order[n-1].created.Add(1)
 	}
 	w.enter(t)
+	w.counted(t, 1)
 	w.running.Add(1)
 	return t, false, nil
 }
@@ -102,11 +109,14 @@ func (w *Worker) enter(t *task) {
 // settle ends the start of t, one way or the other. Its goroutine begins here.
 func (w *Worker) settle(t *task, err error) {
 	if err == nil {
+		t.publish(Event{Type: JobCreated})
+		t.publish(Event{Type: JobStarted})
 		close(t.started)
 		go t.supervise()
 		return
 	}
 	t.startErr = err
+	w.count(t, -1)
 	w.forget(t)
 	if !errors.Is(err, errFilesLeft) {
 		w.freeUID(t.uid)
@@ -297,7 +307,7 @@ func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFile
 
 func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
-		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge,
+		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge,
 		ReadOnly:   slices.Concat(hostDirs, t.w.cfg.Expose),
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 	}

@@ -13,6 +13,7 @@ import (
 type Config struct {
 	ID       string   // the job's id, its host name too
 	Argv     []string // the program and its arguments
+	Builtin  bool     // the program is built into this binary: "calculate"
 	Env      []string // the whole environment, "K=V", PATH included
 	Dir      string   // working directory, absolute, as the job sees it
 	UID      int      // the job's user and group

@@ -14,8 +14,12 @@ import (
 )
 
 // MaybeRun does nothing in a program that was started by a user. In a process
-// that Image.Start made it is nsinit, and does not return.
+// that Image.Start made it is nsinit, and in one that nsinit made for
+// Config.Builtin it is that program; then it does not return.
 func MaybeRun() {
+	if program := builtin(os.Args[0]); program != nil {
+		os.Exit(program(os.Args[1:]))
+	}
 	if os.Args[0] != initName || os.Getpid() != 1 {
 		return
 	}
