@@ -41,6 +41,7 @@ func commands() []command {
 		{name: "ps", synopsis: "[flags]", help: "list jobs", setup: setupPs},
 		{name: "status", synopsis: "[flags] ID...", help: "show everything about jobs", min: 1, max: -1, setup: setupStatus},
 		{name: "logs", synopsis: "[flags] ID", help: "show a job's output", min: 1, max: 1, setup: setupLogs},
+		{name: "events", synopsis: "[flags]", help: "show what happens to jobs and to the worker, as it happens", setup: setupEvents},
 		{name: "rm", synopsis: "[flags] ID...", help: "forget ended jobs and their output", min: 1, max: -1, setup: setupRm},
 		{name: "whoami", synopsis: "[flags]", help: "show who the worker takes you for, and your rights", setup: setupWhoami},
 		{name: "ping", synopsis: "[flags]", help: "ask whether the worker is there", setup: setupPing},

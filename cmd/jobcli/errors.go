@@ -26,6 +26,7 @@ var problems = map[string]diagnosis{
 	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles; the worker's administrator gives others"},
 	httpapi.TypeIdentity:         {notAllowed, "jobcli tls cert makes a new certificate"},
 	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f"},
+	httpapi.TypeBusy:             {failed, "try again when one of them has ended"},
 	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that has the controller"},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back"},
 	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs"},

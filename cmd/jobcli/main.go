@@ -24,8 +24,10 @@
 //
 // # Lost connections
 //
-// run and logs go on at the byte where a connection was cut; nothing is lost and
-// nothing comes twice. run sends a random idempotency key, so that a start whose
+// run and logs go on at the byte where a connection was cut, events after the event;
+// nothing is lost and nothing comes twice. What a worker no longer knows, because it
+// was started again or because jobcli was away for too long, events says it has lost.
+// run sends a random idempotency key, so that a start whose
 // answer got lost is asked for again without starting a second job. A worker that
 // stays away is waited for 30 seconds.
 //

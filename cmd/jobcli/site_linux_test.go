@@ -176,5 +176,5 @@ func leftovers() string {
 func newScriptSite(t *testing.T) scriptSite { return newSite(t) }
 
 func (s *site) variables() map[string]string {
-	return map[string]string{"PKI": filepath.Join(s.dir, "pki"), "JOB": s.program}
+	return map[string]string{"PKI": filepath.Join(s.dir, "pki"), "JOB": s.program, "EVENT": fmt.Sprint(s.worker.Info().Event)}
 }
