@@ -42,7 +42,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.files.Key, "tls-key", "", "`file` with its private key, mode 0600 (required)")
 	fs.StringVar(&o.files.ClientCA, "client-ca", "", "`file` with the CAs that sign clients, PEM (required)")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
-	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's, else jobworker")
+	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's or the container's, else jobworker")
 	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
 	fs.Var((*uid)(&o.worker.UIDBase), "uid-base", "first `uid` of those that jobs run as")
 	fs.Var((*uid)(&o.worker.UIDCount), "uid-count", "`number` of them: the most jobs that can be kept")
