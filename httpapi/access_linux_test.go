@@ -53,6 +53,10 @@ func TestRoles(t *testing.T) {
 		}, "not-found", "", "not-found", ""},
 		{"signal", func(c *httpapi.Client, id string) error { return c.Signal(t.Context(), id, "WINCH") },
 			"not-found", "forbidden", "not-found", ""},
+		{"stdin", func(c *httpapi.Client, id string) error {
+			_, err := c.Stdin(t.Context(), id, 0, strings.NewReader("x"))
+			return err
+		}, "not-found", "forbidden", "not-found", "no-stdin"},
 		{"stop", func(c *httpapi.Client, id string) error {
 			_, err := c.Stop(t.Context(), id, httpapi.StopRequest{})
 			return err
@@ -112,7 +116,7 @@ func (f *fixture) auditOf(id string) {
 	}
 	for _, want := range []string{
 		"bob job.read deny", "mallory job.stop deny", "eve job.read allow", "eve job.output allow", "eve job.signal deny",
-		"root job.signal allow", "root job.stop allow", "root job.remove allow",
+		"eve job.stdin deny", "root job.stdin allow", "root job.signal allow", "root job.stop allow", "root job.remove allow",
 	} {
 		if !slices.Contains(decisions, want) {
 			f.Errorf("no %q among the decisions %q", want, decisions)

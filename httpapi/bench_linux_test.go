@@ -58,6 +58,51 @@ func (f *fixture) tuned(proto string) *http.Client {
 	return h
 }
 
+// BenchmarkStdinTLS writes to the input of a job that reads and drops it, over mutual
+// TLS. Beside it the same bytes go through a pipe of one cat into another.
+func BenchmarkStdinTLS(b *testing.B) {
+	const size = 256 << 20
+	piece := noise(1 << 20)
+	body := func() io.Reader { return io.LimitReader(&endless{piece: piece}, size) }
+	f := newFixture(b, nil)
+	c := f.client("alice", operator)
+	for _, proto := range protocols {
+		b.Run(proto, func(b *testing.B) {
+			b.SetBytes(size)
+			h := f.tuned(proto)
+			for b.Loop() {
+				j := f.startReading(c, "exec cat > /dev/null")
+				if resp, answer := f.put(h, j.ID, "", body()); resp.StatusCode != 200 {
+					b.Fatal(answer)
+				}
+				f.ended(c, j.ID)
+			}
+		})
+	}
+	b.Run("cat", func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			cmd := exec.Command("sh", "-c", "cat | cat > /dev/null")
+			cmd.Stdin = body()
+			if err := cmd.Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// endless is piece over and over.
+type endless struct {
+	piece []byte
+	next  int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.piece[e.next:])
+	e.next = (e.next + n) % len(e.piece)
+	return n, nil
+}
+
 func readBody(b *testing.B, h *http.Client, url string) {
 	resp, err := h.Get(url)
 	if err != nil {

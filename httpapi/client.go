@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -174,6 +175,32 @@ func (c *Client) Signal(ctx context.Context, id, signal string) error {
 		return err
 	}
 	return c.do(req, nil, http.StatusNoContent)
+}
+
+// Stdin sends r to the job's standard input, from byte offset of the whole input
+// on, and its end is the end of the input. It blocks for as long as the job does
+// not read. An error of r leaves the input open.
+//
+// A *Problem that tells how many bytes the job has been given, in Accepted, is of
+// TypeStdinOffset (go on there), TypeStdinBusy, TypeStdinClosed, TypeJobEnded or
+// TypeShuttingDown; after an error of the connection Status tells it. The problem
+// comes when it happens, before the end of r. If r is an io.Closer it is closed in
+// the end, and when ctx ends, which should end a Read that is blocked: net/http waits
+// for that.
+func (c *Client) Stdin(ctx context.Context, id string, offset int64, r io.Reader) (StdinAnswer, error) {
+	var a StdinAnswer
+	q := url.Values{}
+	setInt(q, "offset", offset)
+	req, err := c.request(ctx, http.MethodPut, jobPath(id, "/stdin"), q, r)
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", mediaRaw)
+	if closer, ok := r.(io.Closer); ok {
+		defer closer.Close()
+		defer context.AfterFunc(ctx, func() { closer.Close() })()
+	}
+	return a, c.do(req, &a, http.StatusOK)
 }
 
 // Output returns the job's output. The caller closes the stream.

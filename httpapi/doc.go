@@ -12,6 +12,7 @@
 //	DELETE /v1/jobs/{id}         forget a job that is over            204
 //	POST   /v1/jobs/{id}/stop    end a job, wait until it is over     200
 //	POST   /v1/jobs/{id}/signal  send a signal to its main process    204
+//	PUT    /v1/jobs/{id}/stdin   write to its standard input          200
 //	GET    /v1/jobs/{id}/output  its output, from any point           200
 //	POST   /v1/calculate         start a calculate                    201, or 200
 //	POST   /v1/ping              the worker's time                    200
@@ -25,7 +26,7 @@
 //
 // # Requests
 //
-// A body is one JSON document in UTF-8, of media type application/json and at
+// A body, but for that of PUT, is one JSON document in UTF-8, of media type application/json and at
 // most MaxBody bytes, sent within BodyTimeout. Names are snake_case and exact; an
 // unknown field, a field twice, null, a number 0 (but for a calculate's) and
 // anything after the document are refused. A size is a number of bytes, a duration a string as in Go ("1h30m"),
@@ -75,6 +76,33 @@
 // # Signal: POST /v1/jobs/{id}/signal
 //
 // The body is a SignalRequest: {"signal":"HUP"}.
+//
+// # Input: PUT /v1/jobs/{id}/stdin
+//
+// The body is the job's standard input, as it is: of any length, which need not be
+// known, and as slow as it wants. Its media type is application/octet-stream, or not
+// given. The job must have been started with "stdin":true; another's is /dev/null.
+// The answer is a StdinAnswer, once the job's pipe has taken all of the body.
+//
+//	offset=N     the body begins with byte N of the whole input, which must be where
+//	             the input goes on: the number of bytes accepted so far. Without it 0.
+//	close=false  leaves the input open for another request. Without it the end of the
+//	             body is the end of the input.
+//
+// Only the true end of a body ends the input. A body that breaks off leaves it open,
+// so that no job takes half of its input for all of it, and another request goes on.
+// Where, is stdin_bytes of the job, or accepted of a Problem. A byte is accepted when
+// the kernel has it for the job, which may end without having read it.
+//
+// The worker reads no more of a body than the job does: flow control holds the
+// client when some 3 MiB are on the way. The answer comes before the end of the body,
+// with accepted, when it is no use to go on: the job is over (job-ended), no process
+// of it can read the input any more (stdin-closed, seen at the next byte), the worker
+// goes down, or the client loses its right. The rest of the body is then not read.
+//
+// One request at a time writes to a job; another is stdin-busy. A client that is gone
+// without a word is noticed by ping on HTTP/2. On HTTP/1.1 it is noticed by TCP's
+// keep-alive, in minutes, and not as long as the job does not read.
 //
 // # Output: GET /v1/jobs/{id}/output
 //
@@ -219,11 +247,12 @@
 // # Limits and deadlines
 //
 //	TLS handshake, request header   HeaderTimeout each; the header 64 KiB
-//	request body                    MaxBody, within BodyTimeout
+//	request body                    MaxBody, within BodyTimeout; input has neither bound
 //	one piece of an answer          WriteTimeout to be accepted: some 256 KiB of
 //	                                output, 8 events, or a whole answer of any
 //	                                other kind
-//	requests at once                250 on an HTTP/2 connection
+//	requests at once                250 on an HTTP/2 connection, each with up to 512 KiB
+//	                                of a body that is not read yet
 //	idle connection                 2 minutes; on HTTP/2 pinged after 15 s, and cut
 //	                                when the ping is not answered in 15 s
 //
@@ -231,22 +260,23 @@
 // reads the job's log, or the worker's events, by itself, at its own pace.
 //
 // The certificate, its CA and the policy are looked at for each request, and again
-// for each piece of a stream and at each heartbeat. A stream that is no longer
-// allowed is cut without an end line.
+// for each piece of a stream or of input and at each heartbeat. A stream that is no
+// longer allowed is cut without an end line.
 //
 // # Shutdown
 //
 // Server.Shutdown refuses new requests with shutting-down, ends every stream of
 // lines with the reason shutdown, answers who waits for a job with the job as it
 // is, and who waits for a stop with shutting-down (the job is still being
-// stopped). A raw stream is cut. The output of a job that is over is sent to its
-// end instead. The worker of cmd/jobworker ends its jobs before that: clients see
-// how.
+// stopped), as well as who writes input (it stays open). A raw stream is cut. The
+// output of a job that is over is sent to its end instead. The worker of
+// cmd/jobworker ends its jobs before that: clients see how.
 //
 // # Who owns what
 //
-// One goroutine of net/http serves a request and nothing else works for it; a
-// client that goes away frees it at once, also when the job is silent. The client
+// One goroutine of net/http serves a request and nothing else works for it, but for
+// input, where another waits for the end of the job; a client that goes away frees
+// it at once, also when the job is silent. The client
 // side starts no goroutine of its own. The server runs on Linux, as the jobs do;
 // the client anywhere.
 package httpapi

@@ -18,6 +18,10 @@ var faults = []struct {
 	{job.ErrUnready, TypeUnready, "the worker is unready: type start in jobcli console, or POST /v1/worker/start"},
 	{job.ErrKeyReused, TypeKeyReused, ""},
 	{job.ErrBusy, TypeBusy, job.ErrBusy.Error()},
+	{job.ErrNoStdin, TypeNoStdin, ""},
+	{job.ErrStdinBusy, TypeStdinBusy, ""},
+	{job.ErrStdinOffset, TypeStdinOffset, ""},
+	{job.ErrStdinClosed, TypeStdinClosed, ""},
 	{job.ErrNoUID, TypeNoCapacity, ""},
 	{job.ErrClosed, TypeShuttingDown, ""},
 	{errShutdown, TypeShuttingDown, ""},
@@ -27,6 +31,11 @@ var faults = []struct {
 // problemOf returns the answer for err. What is not known is internal, and what
 // it says is for the log alone.
 func problemOf(err error) *Problem {
+	if e, ok := errors.AsType[*job.StdinError](err); ok {
+		p := *problemOf(e.Err)
+		p.Accepted = &e.Accepted
+		return &p
+	}
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}

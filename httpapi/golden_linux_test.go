@@ -60,6 +60,16 @@ var goldens = map[string][]call{
 		{"POST", "/v1/jobs/JOB/stop", asJSON, `{"signal":"KILL","grace":"0s"}`},
 		{"GET", "/v1/jobs/JOB/output?format=raw&follow=true", "", ""},
 	},
+	"stdin": {
+		{"POST", "/v1/jobs", asJSON, `{"argv":["cat"],"stdin":true}`},
+		{"PUT", "/v1/jobs/JOB/stdin?close=false", "Content-Type: application/octet-stream", "hello "},
+		{"PUT", "/v1/jobs/JOB/stdin", "", "hello world"},
+		{"PUT", "/v1/jobs/JOB/stdin?offset=6", "", "world"},
+		{"GET", "/v1/jobs/JOB/output?format=raw&follow=true", "", ""},
+		{"GET", "/v1/jobs/JOB", "", ""},
+		{"PUT", "/v1/jobs/JOB/stdin?offset=11", "", ""},
+		{"GET", "/v1/jobs/JOB/stdin", "", ""},
+	},
 	"other": {
 		{"GET", "/v1/whoami", "", ""},
 		{"GET", "/livez", "", ""},

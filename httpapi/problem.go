@@ -18,6 +18,7 @@ type Problem struct {
 	Value     string `json:"value,omitempty"`      // what it was, shortened
 	Stage     string `json:"stage,omitempty"`      // how far the start of a job had come, as in "exec"
 	Errno     int    `json:"errno,omitempty"`      // the system's error number there
+	Accepted  *int64 `json:"accepted,omitempty"`   // bytes of input that the job has been given in all: where to go on
 	RequestID string `json:"request_id,omitempty"` // finds the request in the worker's logs
 }
 
@@ -30,13 +31,17 @@ const (
 	TypeNotFound         = "not-found"              // 404: no such job, or not yours to see; or no such endpoint
 	TypeMethodNotAllowed = "method-not-allowed"     // 405: see the header Allow
 	TypeTimeout          = "request-timeout"        // 408: the body did not come in time
-	TypeJobEnded         = "job-ended"              // 409: a signal to a job that is over
+	TypeJobEnded         = "job-ended"              // 409: a signal or input to a job that is over
 	TypeJobRunning       = "job-running"            // 409: delete of a job that is not over
+	TypeNoStdin          = "no-stdin"               // 409: input to a job that was started without stdin
+	TypeStdinBusy        = "stdin-busy"             // 409: another request writes to the job's input
+	TypeStdinOffset      = "stdin-offset"           // 409: the job's input goes on elsewhere; see accepted
+	TypeStdinClosed      = "stdin-closed"           // 409: the job's input has been ended, or the job has closed it; see accepted
 	TypeUnready          = "unready"                // 409: the worker is not ready; see the detail
 	TypeKeyReused        = "key-reused"             // 409: the Idempotency-Key came with another job before
 	TypeEventsGone       = "events-gone"            // 410: the worker no longer has all events after that number
 	TypeTooLarge         = "too-large"              // 413: the body is longer than MaxBody
-	TypeMediaType        = "unsupported-media-type" // 415: the body is not application/json
+	TypeMediaType        = "unsupported-media-type" // 415: the body is not application/json, or input not application/octet-stream
 	TypeOffset           = "offset-out-of-range"    // 416: beyond the end of the output
 	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce; see field
 	TypeStartFailed      = "start-failed"           // 422: the program could not be executed; see stage and errno
@@ -60,6 +65,10 @@ var problemKinds = map[string]struct {
 	TypeTimeout:          {408, "the request took too long"},
 	TypeJobEnded:         {409, "the job has ended"},
 	TypeJobRunning:       {409, "the job has not ended"},
+	TypeNoStdin:          {409, "the job has no standard input"},
+	TypeStdinBusy:        {409, "somebody else writes to the job's standard input"},
+	TypeStdinOffset:      {409, "the job's standard input goes on elsewhere"},
+	TypeStdinClosed:      {409, "the job's standard input is closed"},
 	TypeUnready:          {409, "the worker is not ready"},
 	TypeKeyReused:        {409, "the idempotency key was used for another job"},
 	TypeEventsGone:       {410, "these events are gone"},

@@ -25,6 +25,7 @@ func routes() []route {
 		{"DELETE", "/v1/jobs/{id}", false, nil, (*exchange).remove},
 		{"POST", "/v1/jobs/{id}/stop", true, nil, (*exchange).stop},
 		{"POST", "/v1/jobs/{id}/signal", true, nil, (*exchange).signal},
+		{"PUT", "/v1/jobs/{id}/stdin", true, []string{"offset", "close"}, (*exchange).stdin},
 		{"GET", "/v1/jobs/{id}/output", false, output, (*exchange).output},
 		{"POST", "/v1/calculate", true, nil, (*exchange).calculate},
 		{"POST", "/v1/ping", false, nil, (*exchange).ping},

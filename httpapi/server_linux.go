@@ -95,6 +95,12 @@ func setDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
+// Of an HTTP/2 connection.
+const (
+	maxStreams   = 250       // requests at once
+	streamWindow = 512 << 10 // bytes of a body that are sent before the handler has read any
+)
+
 // newHTTP bounds what a client can hold: http.Server alone has no timeout at
 // all. There is no WriteTimeout here because it would end every stream; see
 // outputStream.send for the deadline of each write.
@@ -109,11 +115,11 @@ func (s *Server) newHTTP() *http.Server {
 		ErrorLog:                     slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          250,
+			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              64 << 10,
-			MaxReceiveBufferPerStream:     256 << 10,
-			MaxReceiveBufferPerConnection: 1 << 20,
-			SendPingTimeout:               15 * time.Second, // a client that is gone without a word
+			MaxReceiveBufferPerStream:     streamWindow,
+			MaxReceiveBufferPerConnection: maxStreams * streamWindow, // inputs that no job reads must not hold up the rest
+			SendPingTimeout:               15 * time.Second,          // a client that is gone without a word
 			PingTimeout:                   15 * time.Second,
 			// For a connection that accepts nothing at all. It does not
 			// end a stream that flow control holds up.

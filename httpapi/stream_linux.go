@@ -55,7 +55,7 @@ func (x *exchange) stillAllowed(a authz.Action, id, owner string) error {
 	ok, reason := x.policy.Allow(x.who, a, owner)
 	if !ok {
 		x.audit(a, id, owner, false, reason)
-		return errors.New(reason)
+		return problem(TypeForbidden, string(a)+": "+reason)
 	}
 	return nil
 }

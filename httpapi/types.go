@@ -67,6 +67,12 @@ type SignalRequest struct {
 	Signal string `json:"signal"` // as in "TERM", "SIGTERM" or "15"
 }
 
+// A StdinAnswer is the answer to PUT /v1/jobs/{id}/stdin.
+type StdinAnswer struct {
+	Accepted int64 `json:"accepted"` // bytes of input that the job has been given in all
+	Closed   bool  `json:"closed"`   // the input has ended; false after close=false
+}
+
 // WhoAmI is the answer to GET /v1/whoami: how the worker sees the client.
 type WhoAmI struct {
 	User   string   `json:"user"`   // the certificate's common name

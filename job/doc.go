@@ -4,8 +4,8 @@
 //
 // A [Worker] owns one state directory and one tree of control groups. Start
 // turns a [Spec] into a running job and answers with a [Job], a snapshot of
-// what is known about it; Status, Wait, List, Stop, Signal, Output and Remove
-// take its id from there. The package knows nothing of HTTP, TLS or
+// what is known about it; Status, Wait, List, Stop, Signal, Stdin, Output and
+// Remove take its id from there. The package knows nothing of HTTP, TLS or
 // certificates: a job's owner is a string that the caller vouches for.
 //
 // # The life of a job
@@ -44,11 +44,23 @@
 //	          output.jsonl  the output, in the format of package stream
 //	          exit.json     how the main process ended, written by nsinit
 //	          control       FIFO, through which nsinit gets signals to forward
+//	          stdin         FIFO, through which it gets the input of a job that has one
 //	          scratch/      the job's /scratch, where it is not a tmpfs
 //
 // The record of a job is renamed into place before its first process exists,
 // or knows of it, so that whoever comes after a crash knows of every job there
 // can be. A directory without a record is one of which no job came.
+//
+// # Standard input
+//
+// A job's input is /dev/null, or with Spec.Stdin a pipe. [Worker.Stdin] takes it
+// for one writer at a time, and says how much has been accepted: a byte is accepted
+// when it is in the FIFO, from where nsinit passes it on whatever becomes of the
+// writer or the worker. A job that does not read holds its writer at some 2 MiB.
+// Only [Stdin.End] is the end of the input: a writer that breaks off leaves it open,
+// and the next one goes on where it was. When no process of the job can read the
+// input any more, or the job is over, the writer is told; what was accepted and not
+// read by then is lost, as in any pipe.
 //
 // # Processes
 //

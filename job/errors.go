@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -10,7 +11,7 @@ import (
 // Errors that callers tell apart with errors.Is.
 var (
 	ErrNotFound   = errors.New("no such job")                                  // the id is unknown or malformed
-	ErrEnded      = errors.New("the job has ended")                            // Signal to a job that is over
+	ErrEnded      = errors.New("the job has ended")                            // Signal or Stdin of a job that is over
 	ErrRunning    = errors.New("the job has not ended")                        // Remove of a job that is not over
 	ErrKeyReused  = errors.New("the key was used for a different job")         // Start with the key of another Spec
 	ErrPageToken  = errors.New("the page token is not one of this worker")     // List with a token it did not give
@@ -19,7 +20,26 @@ var (
 	ErrNoUID      = errors.New("no free user id for another job")              // Start when -uid-count jobs have files
 	ErrBusy       = errors.New("too many calculates at once")                  // Start of one above Config.MaxCalculates
 	ErrEventsGone = errors.New("the worker does not have all of these events") // Events after a number that is too old, or none of this worker
+
+	ErrNoStdin     = errors.New("the job has no standard input")                    // Stdin of a job started without
+	ErrStdinBusy   = errors.New("somebody else writes to the job's standard input") // Stdin while there is another
+	ErrStdinClosed = errors.New("the job's standard input is closed")               // by End, or by the job
+	ErrStdinOffset = errors.New("not where the job's standard input goes on")       // Stdin at another offset
 )
+
+// A StdinError is why a job's standard input takes no more, or not here.
+type StdinError struct {
+	Err      error // one of the errors above, or that of the writer's context
+	Accepted int64 // bytes that were accepted so far, by all writers: the offset to go on at
+}
+
+// Error returns the reason and the count.
+func (e *StdinError) Error() string {
+	return fmt.Sprintf("%v after %d bytes", e.Err, e.Accepted)
+}
+
+// Unwrap returns the reason.
+func (e *StdinError) Unwrap() error { return e.Err }
 
 // A FieldError is a part of a request that cannot be right, whatever the worker.
 type FieldError struct {

@@ -47,7 +47,7 @@ func (t *task) finalRecord(e *nsinit.Exit, usage Usage) *record {
 	}
 	v := t.judge(e, usage)
 	return &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
-		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, Verdict: &v}
+		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, StdinBytes: t.input.accepted, Verdict: &v}
 }
 
 // show makes r what everyone sees of the job, all at once.
@@ -56,6 +56,7 @@ func (t *task) show(r *record) {
 	defer t.mu.Unlock()
 	t.startedAt, t.endedAt, t.limits = r.StartedAt, r.EndedAt, r.Limits
 	t.usage, t.measured, t.outputBytes, t.verdict = r.Usage, true, r.OutputBytes, r.Verdict
+	t.input.accepted = r.StdinBytes
 	t.state = r.State
 }
 

@@ -53,9 +53,10 @@ type Job struct {
 	StartedAt *time.Time `json:"started_at,omitempty"` // nil until the program has been executed
 	EndedAt   *time.Time `json:"ended_at,omitempty"`   // nil until the job is over
 
-	Usage       Usage    `json:"usage"`             // now, or in all when the job is over
-	OutputBytes int64    `json:"output_bytes"`      // output recorded so far, of both streams
-	Verdict     *Verdict `json:"verdict,omitempty"` // nil until the job is over
+	Usage       Usage    `json:"usage"`                 // now, or in all when the job is over
+	OutputBytes int64    `json:"output_bytes"`          // output recorded so far, of both streams
+	StdinBytes  int64    `json:"stdin_bytes,omitempty"` // input accepted so far, read by the job or not
+	Verdict     *Verdict `json:"verdict,omitempty"`     // nil until the job is over
 }
 
 // StartOptions are what Start is asked for.

@@ -31,6 +31,7 @@ type record struct {
 	Limits      Limits     `json:"limits,omitzero"` // in force
 	Usage       Usage      `json:"usage"`
 	OutputBytes int64      `json:"output_bytes"`
+	StdinBytes  int64      `json:"stdin_bytes,omitempty"`
 	Verdict     *Verdict   `json:"verdict,omitempty"`
 }
 
@@ -136,6 +137,8 @@ func (r *record) validate() error {
 		return errors.New("created_at: is missing")
 	case r.OutputBytes < 0:
 		return fmt.Errorf("output_bytes %d: is negative", r.OutputBytes)
+	case r.StdinBytes < 0:
+		return fmt.Errorf("stdin_bytes %d: is negative", r.StdinBytes)
 	}
 	o := StartOptions{Owner: r.Owner, Key: r.Key, Spec: r.Spec}
 	return o.validate()

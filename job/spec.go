@@ -70,6 +70,11 @@ type Spec struct {
 	// where the exact order of the two matters. All output is then stdout.
 	Merge bool `json:"merge,omitempty"`
 
+	// Stdin makes standard input a pipe, which Worker.Stdin writes to and
+	// only its End, or the job, closes. Without it standard input is
+	// /dev/null.
+	Stdin bool `json:"stdin,omitempty"`
+
 	// Net is the job's network: "none", its own loopback interface and no
 	// other, is the default and the only one.
 	Net string `json:"net,omitempty"`

@@ -258,11 +258,11 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 }
 
 // jobFiles are the files of a job that is being started.
-type jobFiles struct{ record, log, exit, control *os.File }
+type jobFiles struct{ record, log, exit, control, stdin *os.File }
 
 // close closes those that are open. nsinit has its own by now.
 func (f *jobFiles) close() {
-	for _, f := range []*os.File{f.record, f.log, f.exit, f.control} {
+	for _, f := range []*os.File{f.record, f.log, f.exit, f.control, f.stdin} {
 		f.Close() // of a nil *os.File is an error, and harmless
 	}
 }
@@ -295,6 +295,11 @@ func (t *task) makeFiles(f *jobFiles) (err error) {
 	}
 	if f.control, err = nsinit.MakeControl(filepath.Join(t.dir, controlName)); err != nil {
 		return err
+	}
+	if t.spec.Stdin {
+		if f.stdin, err = nsinit.MakeStdin(filepath.Join(t.dir, stdinName)); err != nil {
+			return err
+		}
 	}
 	return stream.NewWriter(f.log, 0).Start(t.id, t.spec.Argv, t.created)
 }
@@ -333,7 +338,7 @@ func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgr
 func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
 		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
-		UID: int(t.uid), Merge: t.spec.Merge,
+		UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 	}
 	cpuMax, data, err := p.group.CPUMax(limits)
@@ -344,5 +349,5 @@ func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cg
 		defer cpuMax.Close()
 	}
 	c.CPUMax = data
-	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax})
+	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin})
 }

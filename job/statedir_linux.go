@@ -17,6 +17,7 @@ const (
 	logName     = "output.jsonl"
 	exitName    = "exit.json"
 	controlName = "control"
+	stdinName   = "stdin"
 	scratchName = "scratch"
 
 	// trashPrefix marks the directory of a job that is being removed. No id

@@ -53,6 +53,7 @@ type task struct {
 	usage       Usage     // final, once measured
 	measured    bool
 	outputBytes int64
+	input       input
 	verdict     *Verdict
 }
 
@@ -89,7 +90,7 @@ func (t *task) snapshot() (Job, error) {
 // describe needs t.mu.
 func (t *task) describe() Job {
 	j := Job{ID: t.id, State: t.state, Owner: t.owner, Spec: t.spec, CreatedAt: t.created,
-		StartedAt: t.startedAt, EndedAt: t.endedAt, Usage: t.usage, OutputBytes: t.outputBytes, Verdict: t.verdict}
+		StartedAt: t.startedAt, EndedAt: t.endedAt, Usage: t.usage, OutputBytes: t.outputBytes, StdinBytes: t.input.accepted, Verdict: t.verdict}
 	if t.state != Starting {
 		j.Limits = t.limits
 	}

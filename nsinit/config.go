@@ -18,6 +18,7 @@ type Config struct {
 	Dir     string   // working directory, absolute, as the job sees it
 	UID     int      // the job's user and group
 	Merge   bool     // standard error into standard output's pipe
+	Stdin   bool     // standard input is what comes through Files.Stdin; else it is /dev/null
 
 	ScratchDir   string // host directory that is the job's /scratch, owned by UID
 	ScratchBytes int64  // if not zero, /scratch is a tmpfs of this size instead

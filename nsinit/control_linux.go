@@ -19,7 +19,8 @@ const (
 	exitFD                 // Files.Exit
 	controlFD              // Files.Control
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
-	lastFD      = cpuMaxFD
+	stdinFD                // Files.Stdin, if Config.Stdin
+	lastFD      = stdinFD
 )
 
 // initName is argv[0] of nsinit, by which MaybeRun knows it.
@@ -128,9 +129,11 @@ func explainClone(err error) string {
 }
 
 // MakeControl makes the FIFO at name through which signals reach a job's main
-// process, and opens it for Files.Control: for reading and writing, so that it
+// process, and CloseStdin nsinit, and opens it for Files.Control: for reading and writing, so that it
 // never ends (fifo(7)).
-func MakeControl(name string) (*os.File, error) {
+func MakeControl(name string) (*os.File, error) { return makeFIFO(name) }
+
+func makeFIFO(name string) (*os.File, error) {
 	if err := unix.Mkfifo(name, 0o600); err != nil {
 		return nil, &os.PathError{Op: "mkfifo", Path: name, Err: err}
 	}
@@ -147,6 +150,11 @@ func Signal(name string, sig int) error {
 	if sig < 1 || sig > 64 {
 		return fmt.Errorf("signal %d: there is no such signal", sig)
 	}
+	return tell(name, byte(sig))
+}
+
+// tell writes one byte to the control FIFO at name.
+func tell(name string, what byte) error {
 	// Not an os.File: its Write would wait for room.
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENXIO {
@@ -156,8 +164,8 @@ func Signal(name string, sig int) error {
 		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte{byte(sig)}); err != nil {
-		return &os.PathError{Op: "write", Path: name, Err: err} // EAGAIN: 65536 signals are waiting
+	if _, err := unix.Write(fd, []byte{what}); err != nil {
+		return &os.PathError{Op: "write", Path: name, Err: err} // EAGAIN: 65536 bytes are waiting
 	}
 	return nil
 }

@@ -13,8 +13,8 @@
 //
 // The daemon and nsinit share one socket, and only until the program has been
 // executed. After that nsinit needs nobody: it records and reaps whether a
-// daemon is there or not, and forwards the signals of any daemon that opens the
-// control FIFO.
+// daemon is there or not, forwards the signals of any daemon that opens the
+// control FIFO, and passes on the input of any that opens the FIFO for that.
 //
 //	daemon                                  nsinit
 //	------                                  ------
@@ -31,7 +31,10 @@
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
 //	reads to the end                   ◀──  Report {pid} or {stage,errno,message}, closes
 //	                                        keeps CAP_KILL only
-//	a byte into the control FIFO       ──▶  pidfd_send_signal(main process)
+//	1 to 64 into the control FIFO      ──▶  pidfd_send_signal(main process)
+//	bytes into the input's FIFO        ──▶  splice into the job's pipe
+//	0 into the control FIFO            ──▶  the input's FIFO empty: closes it and the pipe
+//	EPIPE, or ENXIO from open          ◀──  nobody reads the pipe any more: closes both
 //	                                        main process ends: kill(-1), wait, drain
 //	pidfd readable, waitid             ◀──  writes Exit, fsync, exit(0)
 //	reads Exit
@@ -41,10 +44,10 @@
 // the socket and exits.
 //
 // What nsinit holds after the start: the log (append only), the exit file, the
-// control FIFO, the read ends of the two pipes, the daemon's standard error for a
-// panic. None of
-// it is reachable from the job: nsinit runs as another user, is not dumpable and
-// is hidden from the job's /proc (hidepid=2).
+// control FIFO, the read ends of the two output pipes, the input's FIFO and the
+// write end of its pipe, the daemon's standard error for a panic. None of it is
+// reachable from the job: nsinit runs as another user, is not dumpable and is
+// hidden from the job's /proc (hidepid=2).
 //
 // # What the job sees
 //

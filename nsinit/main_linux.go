@@ -146,7 +146,7 @@ func supervise(p payload) error {
 		exits <- reap(p.pid)
 		unix.Close(ended)
 	}()
-	r := recorder{log: stream.NewWriter(os.NewFile(logFD, "log"), 0), main: p.pidfd, buf: make([]byte, stream.MaxFrame)}
+	r := recorder{log: stream.NewWriter(os.NewFile(logFD, "log"), 0), main: p.pidfd, input: p.input, buf: make([]byte, stream.MaxFrame)}
 	err = r.record(p.outputs, over)
 	e := <-exits
 	e.OutputBytes = r.log.Offset()

@@ -85,6 +85,7 @@ type fixture struct {
 	log     string // names of the files
 	exit    string
 	control string
+	stdin   string // FIFO of the input, made by startWithStdin
 }
 
 var fixtures atomic.Int32

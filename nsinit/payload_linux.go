@@ -17,6 +17,7 @@ type payload struct {
 	pid     int
 	pidfd   int
 	outputs []output
+	input   input
 }
 
 // pipeSize lets a job write on while its output is being recorded; the default
@@ -36,11 +37,11 @@ func forkPayload(c Config) (payload, error) {
 	if err != nil {
 		return payload{}, err
 	}
-	null, err := unix.Open(jobRoot+"/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	stdin, in, err := inputPipe(c)
 	if err != nil {
-		return payload{}, fmt.Errorf("open /dev/null: %w", err)
+		return payload{}, err
 	}
-	defer unix.Close(null)
+	defer unix.Close(stdin)
 	outputs, writers, err := outputPipes(c)
 	if err != nil {
 		return payload{}, err
@@ -53,7 +54,7 @@ func forkPayload(c Config) (payload, error) {
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Dir:   c.Dir,
 		Env:   env,
-		Files: []uintptr{uintptr(null), uintptr(writers[0]), uintptr(writers[1])},
+		Files: []uintptr{uintptr(stdin), uintptr(writers[0]), uintptr(writers[1])},
 		Sys: &syscall.SysProcAttr{
 			UseCgroupFD:  true,
 			CgroupFD:     payloadFD,
@@ -78,7 +79,7 @@ func forkPayload(c Config) (payload, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return payload{}, fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
 	}
-	return payload{pid, pidfd, outputs}, nil
+	return payload{pid, pidfd, outputs, in}, nil
 }
 
 // outputPipes makes the job's standard output and error. They belong to the

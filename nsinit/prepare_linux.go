@@ -27,6 +27,7 @@ type Files struct {
 	Exit    *os.File // the exit file, empty
 	Control *os.File // of MakeControl
 	CPUMax  *os.File // cpu.max above the two cgroups; nil with an empty Config.CPUMax
+	Stdin   *os.File // of MakeStdin; nil without Config.Stdin
 }
 
 // placed returns the files that there are, and their numbers in nsinit.
@@ -34,7 +35,7 @@ func (f Files) placed() (fds []int, numbers []byte) {
 	for _, p := range []struct {
 		f  *os.File
 		fd byte
-	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}} {
+	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}, {f.Stdin, stdinFD}} {
 		if p.f != nil {
 			fds, numbers = append(fds, int(p.f.Fd())), append(numbers, p.fd)
 		}

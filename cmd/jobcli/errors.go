@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"syscall"
 
 	"jobworker/httpapi"
@@ -165,7 +166,7 @@ func lost(err error) bool {
 // transient reports whether trying again may help against err.
 func transient(err error) bool {
 	if p, ok := errors.AsType[*httpapi.Problem](err); ok {
-		return p.Type == httpapi.TypeShuttingDown
+		return slices.Contains([]string{httpapi.TypeShuttingDown, httpapi.TypeStdinBusy, httpapi.TypeStdinOffset}, p.Type)
 	}
 	if _, ok := refusalHint(err); ok || errors.Is(err, context.Canceled) {
 		return false

@@ -11,6 +11,10 @@
 // are shown with their control characters escaped (CVE-2021-25743); a job's
 // output passes unchanged.
 //
+// Standard input is read by run -i alone, and goes to the job byte for byte, its end
+// too. When the job has enough or is over, run reads no more. What makes it impossible
+// to give the job all of the input stops the job, which might take a part for all.
+//
 // # Exit status
 //
 // run and wait end as the job did: with its exit code, 124 when it timed out, 137
@@ -24,9 +28,10 @@
 //
 // # Lost connections
 //
-// run and logs go on at the byte where a connection was cut, events after the event;
-// nothing is lost and nothing comes twice. What a worker no longer knows, because it
-// was started again or because jobcli was away for too long, events says it has lost.
+// run and logs go on at the byte where a connection was cut, events after the event,
+// and so does the input of run -i, of which the last 4 MiB are kept for that; nothing
+// is lost and nothing comes twice. What a worker no longer knows, because it was
+// started again or because jobcli was away for too long, events says it has lost.
 // run sends a random idempotency key, so that a start whose
 // answer got lost is asked for again without starting a second job. A worker that
 // stays away is waited for 30 seconds.
@@ -65,7 +70,7 @@ func processEnv() *env {
 		}
 	}
 	return &env{
-		stdout: os.Stdout, stderr: os.Stderr,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		lookup: os.LookupEnv, signals: signals,
 		patience: 30 * time.Second,
 	}

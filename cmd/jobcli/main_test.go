@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -99,6 +100,7 @@ func (s *screen) await(t *testing.T, want string) {
 
 // A terminal is an env for tests, with what commands write to it.
 type terminal struct {
+	in       io.Reader
 	out, err *screen
 	vars     map[string]string
 	signals  chan os.Signal
@@ -107,7 +109,7 @@ type terminal struct {
 
 func newTerminal() *terminal {
 	return &terminal{
-		out: newScreen(), err: newScreen(),
+		in: strings.NewReader(""), out: newScreen(), err: newScreen(),
 		vars:    make(map[string]string),
 		signals: make(chan os.Signal, 8), patience: 20 * time.Second,
 	}
@@ -115,7 +117,7 @@ func newTerminal() *terminal {
 
 func (c *terminal) env() *env {
 	return &env{
-		stdout: c.out, stderr: c.err, signals: c.signals, patience: c.patience,
+		stdin: c.in, stdout: c.out, stderr: c.err, signals: c.signals, patience: c.patience,
 		lookup: func(name string) (string, bool) {
 			v, ok := c.vars[name]
 			return v, ok

@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -30,6 +33,9 @@ var steps = map[string]func(value string) error{
 	"deaf":  ignoreSignals,
 	"trap":  trapInterrupt,
 	"flood": flood,
+	"cat":   func(string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
+	"sum":   sumInput,
+	"take":  takeInput,
 }
 
 // forever does nothing until a signal ends it. Go's runtime would call an empty select
@@ -102,6 +108,23 @@ func printNoise(v string) error {
 		b = b[size:]
 	}
 	return nil
+}
+
+// sumInput reads all of the input and prints how much it was, and its hash.
+func sumInput(string) error {
+	h := sha256.New()
+	n, err := io.Copy(h, os.Stdin)
+	return errors.Join(err, say(os.Stdout, fmt.Sprintf("%d %x\n", n, h.Sum(nil))))
+}
+
+// takeInput prints so many bytes of the input and reads no more.
+func takeInput(v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(os.Stdout, os.Stdin, n)
+	return err
 }
 
 func killSelf(v string) error {

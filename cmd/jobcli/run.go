@@ -18,6 +18,7 @@ type start struct {
 	*output
 	*jobFlags
 	detach, local      bool
+	input              bool // our standard input is the job's
 	idPath, statusPath string
 }
 
@@ -32,6 +33,7 @@ func setupRun(fs *flag.FlagSet) action {
 	fs.StringVar(&s.idPath, "id-file", "", "write the job's id to `FILE`, which must not exist yet")
 	fs.StringVar(&s.statusPath, "status-file", "", "write the ended job as JSON to `FILE`; it stays empty where the result is not known")
 	fs.BoolVar(&s.detach, "d", false, "do not wait: print the job's id, as start does")
+	fs.BoolVar(&s.input, "i", false, "give the job our standard input, and its end")
 	fs.BoolVar(&s.local, "local", false, "run it here, in a worker that lives as long as this command; Linux, as root")
 	return s.act
 }
@@ -42,6 +44,8 @@ func (s *start) act(ctx context.Context, e *env, argv []string) error {
 		return usage("", "-local: cannot go with -d: the worker ends with this command")
 	case s.local && s.worker.given():
 		return usage("", "-local: cannot go with the flags of another worker")
+	case s.input && s.detach:
+		return usage("", "-i: cannot go with -d: the input is sent by this command")
 	case s.detach && s.statusPath != "":
 		return usage("", "-status-file: cannot go with -d: there is no result to write")
 	}
@@ -49,6 +53,7 @@ func (s *start) act(ctx context.Context, e *env, argv []string) error {
 	if err != nil {
 		return err
 	}
+	spec.Stdin = s.input
 	files, err := openFiles(s.idPath, s.statusPath)
 	if err != nil {
 		return err
@@ -107,6 +112,10 @@ func (s *start) announce(e *env, j httpapi.Job) error {
 func (s *start) foreground(ctx context.Context, e *env, c *httpapi.Client, spec httpapi.Spec, files *files) error {
 	k := newInterrupter(ctx, e, c, s)
 	defer k.close()
+	ctx, cancel := context.WithCancelCause(k.ctx)
+	defer cancel(nil)
+	in := input{client: c, fail: cancel, retry: retry{worker: s.worker, env: e, quiet: true}} // f says that the connection is lost
+	defer in.close()
 	key, show := rand.Text(), printer{env: e, json: s.json}
 	f := feed{retry: retry{worker: s.worker, env: e, quiet: s.quiet}}
 	var id string
@@ -119,10 +128,13 @@ func (s *start) foreground(ctx context.Context, e *env, c *httpapi.Client, spec 
 			id = frame.Job
 			k.started <- id
 			e.complain(files.writeID(id))
+			if s.input {
+				in.begin(ctx, id)
+			}
 		}
 		return show.frame(frame)
 	}
-	if err := f.run(k.ctx); err != nil {
+	if err := f.run(ctx); err != nil {
 		return s.abandon(k.ctx, e, c, id, f.next, err)
 	}
 	return s.finish(k.ctx, e, c, id, f.exit, files)
@@ -136,7 +148,7 @@ func (s *start) abandon(ctx context.Context, e *env, c *httpapi.Client, id strin
 			e.say("interrupted before the worker named the job; it may have been started: see jobcli ps")
 		}
 		return mayRun(err)
-	case pipeClosed(err): // as SIGPIPE would end a program that runs here
+	case pipeClosed(err), inputFailed(err): // the first as SIGPIPE would end a program that runs here
 		_, stopErr := c.Stop(ctx, id, httpapi.StopRequest{})
 		e.complain(about(id, stopErr))
 		return err

@@ -21,6 +21,7 @@ import (
 //	as USER            be another of its users: alice, bob, eve, mallory
 //	set NAME VALUE     set a variable of the script and of jobcli's environment
 //	unset NAME         remove it
+//	input TEXT         what the next jobcli reads, and a newline
 //	jobcli ARG...      run jobcli, which succeeds
 //	! jobcli ARG...    run jobcli, which does not
 //	until TEXT ARG...  run jobcli, and interrupt it when it has written TEXT
@@ -39,6 +40,7 @@ type script struct {
 	t      *testing.T
 	site   scriptSite
 	vars   map[string]string
+	input  string
 	code   int
 	ran    bool // jobcli did
 	stdout string
@@ -84,6 +86,7 @@ var verbs = map[string]struct {
 	"as":      {1, 1, false, (*script).as},
 	"set":     {2, 2, false, (*script).set},
 	"unset":   {1, 1, false, (*script).unset},
+	"input":   {1, 1, false, (*script).giveInput},
 	"jobcli":  {0, 99, true, (*script).jobcli},
 	"until":   {1, 99, false, (*script).until},
 	"exit":    {1, 1, false, (*script).exit},
@@ -187,9 +190,15 @@ func (s *script) unset(_ bool, words []string) error {
 	return nil
 }
 
+func (s *script) giveInput(_ bool, words []string) error {
+	s.input = words[0] + "\n"
+	return nil
+}
+
 func (s *script) jobcli(not bool, words []string) error {
 	c := newTerminal()
-	c.vars = s.vars
+	c.vars, c.in = s.vars, strings.NewReader(s.input)
+	s.input = ""
 	c.patience = 0 // a worker that is not there stays away
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
