@@ -20,6 +20,7 @@ const (
 	controlFD              // Files.Control
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
 	stdinFD                // Files.Stdin, if Config.Stdin
+	imageCopyFD            // of no use there, see Image.clone
 	lastFD      = stdinFD
 )
 

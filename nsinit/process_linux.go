@@ -33,16 +33,18 @@ var initEnv = []string{"GOMAXPROCS=2", "GORACE=atexit_sleep_ms=0"}
 
 // clone executes nsinit with its files at the numbers of the fd constants. What
 // comes with the config has its place taken by /dev/null until then, or
-// something else would get the number.
+// something else would get the number. The image is among them because ForkExec, in
+// the child, moves its pipe to the number above the highest of them: if that were the
+// image's, the pipe would be executed (EACCES).
 func (im *Image) clone(handshake *os.File, s Setup) (*Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	files := []uintptr{null.Fd(), null.Fd(), 2, handshakeFD: handshake.Fd(), payloadFD: s.PayloadCgroup.Fd()}
-	for range lastFD - payloadFD {
-		files = append(files, null.Fd())
+	files := []uintptr{null.Fd(), null.Fd(), 2, handshakeFD: handshake.Fd(), payloadFD: s.PayloadCgroup.Fd(), imageCopyFD: im.f.Fd()}
+	for fd := logFD; fd <= lastFD; fd++ {
+		files[fd] = null.Fd()
 	}
 	pidfd := -1
 	pid, _, err := syscall.StartProcess(im.path(), slices.Concat([]string{initName}, s.ReadOnly), &syscall.ProcAttr{
