@@ -166,8 +166,8 @@ func TestCrash(t *testing.T) {
 		checkLog(t, dir, j)
 	}
 	checkNoProcess(t, root)
-	if entries, err := os.ReadDir(filepath.Join(state, "jobs")); err != nil || len(entries) != 3 {
-		t.Errorf("directories of jobs: %v, %v, want three", entries, err)
+	if entries, err := os.ReadDir(filepath.Join(state, "jobs")); err != nil || len(entries) != 4 {
+		t.Errorf("directories of jobs: %v, %v, want four", entries, err)
 	}
 	if v := status(t, w, ids.Running).Verdict; v.Stage != "nsinit" || v.Error == "" || v.Code != nil {
 		t.Errorf("verdict of the job that was killed: %+v", v)
