@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"jobworker/authz"
 	"jobworker/job"
@@ -20,6 +21,7 @@ type eventFeed struct {
 	*exchange
 	events *job.Events
 	buf    bytes.Buffer // the lines at hand
+	last   time.Time    // when the client was sent something
 }
 
 // events serves GET /v1/events.
@@ -71,13 +73,14 @@ func (f *eventFeed) next() ([]Event, error) {
 	if err := f.stillAllowed(authz.EventsRead, "", ""); err != nil {
 		return nil, err
 	}
-	ctx, cancel := f.untilHeartbeat()
+	ctx, cancel := f.untilHeartbeat(f.last)
 	defer cancel()
 	return f.events.Next(ctx)
 }
 
-// tell sends those of events that are for the client to see. The policy is that of
-// stillAllowed.
+// tell sends those of events that are for the client to see, by the policy of
+// stillAllowed. Where there are none for long, because much happens that is not, it
+// says that the stream lives.
 func (f *eventFeed) tell(events []Event) error {
 	hidden := func(e Event) bool { return e.Job != "" && !f.policy.Sees(f.who, e.Owner) }
 	f.buf.Reset()
@@ -87,10 +90,13 @@ func (f *eventFeed) tell(events []Event) error {
 			return err
 		}
 	}
-	if f.buf.Len() == 0 {
-		return nil
+	switch {
+	case f.buf.Len() > 0:
+		return f.line(f.buf.Bytes())
+	case time.Since(f.last) >= f.s.cfg.Heartbeat:
+		return f.mark(stream.TypePing, "")
 	}
-	return f.send(f.buf.Bytes())
+	return nil
 }
 
 // An eventMark is a line among events that is none.
@@ -105,5 +111,11 @@ func (f *eventFeed) mark(kind, reason string) error {
 	if err != nil {
 		return err
 	}
-	return f.send(append(b, '\n'))
+	return f.line(append(b, '\n'))
+}
+
+// line sends one line or more.
+func (f *eventFeed) line(b []byte) error {
+	f.last = time.Now()
+	return f.send(b)
 }
