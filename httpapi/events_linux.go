@@ -68,7 +68,8 @@ func (f *eventFeed) run() error {
 	return err
 }
 
-// next waits for events until the client has to be told that the stream lives.
+// next waits for events until the client has to be told that the stream lives: also
+// when much happens, but nothing that is for it to see.
 func (f *eventFeed) next() ([]Event, error) {
 	if err := f.stillAllowed(authz.EventsRead, "", ""); err != nil {
 		return nil, err
@@ -79,8 +80,7 @@ func (f *eventFeed) next() ([]Event, error) {
 }
 
 // tell sends those of events that are for the client to see, by the policy of
-// stillAllowed. Where there are none for long, because much happens that is not, it
-// says that the stream lives.
+// stillAllowed.
 func (f *eventFeed) tell(events []Event) error {
 	hidden := func(e Event) bool { return e.Job != "" && !f.policy.Sees(f.who, e.Owner) }
 	f.buf.Reset()
@@ -90,13 +90,10 @@ func (f *eventFeed) tell(events []Event) error {
 			return err
 		}
 	}
-	switch {
-	case f.buf.Len() > 0:
-		return f.line(f.buf.Bytes())
-	case time.Since(f.last) >= f.s.cfg.Heartbeat:
-		return f.mark(stream.TypePing, "")
+	if f.buf.Len() == 0 {
+		return nil
 	}
-	return nil
+	return f.line(f.buf.Bytes())
 }
 
 // An eventMark is a line among events that is none.
