@@ -50,8 +50,8 @@ func (e *EventStream) Next() (Event, error) {
 }
 
 // Position returns the number to ask for the rest with, or 0 before the first line.
-// It is that of the last event, or a later one: the worker tells of events that the
-// client may not see that they are over.
+// It is that of the last event or, when a ping has told of more events which the
+// client may not see, of the last of those.
 func (e *EventStream) Position() int64 { return e.position }
 
 // Close ends the stream and frees its part of the connection. A Next that is

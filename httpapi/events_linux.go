@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"jobworker/authz"
 	"jobworker/job"
@@ -20,6 +21,7 @@ type eventFeed struct {
 	*exchange
 	events *job.Events
 	buf    bytes.Buffer // the lines at hand
+	last   time.Time    // when the client was sent something
 }
 
 // events serves GET /v1/events.
@@ -66,17 +68,18 @@ func (f *eventFeed) run() error {
 	return err
 }
 
-// next waits for events until the client has to be told that the stream lives.
+// next waits for events until the client has to be told that the stream lives: also
+// when much happens, but nothing that is for it to see.
 func (f *eventFeed) next() ([]Event, error) {
 	if err := f.stillAllowed(authz.EventsRead, "", ""); err != nil {
 		return nil, err
 	}
-	ctx, cancel := f.untilHeartbeat()
+	ctx, cancel := f.untilHeartbeat(f.last)
 	defer cancel()
 	return f.events.Next(ctx)
 }
 
-// tell sends those of events that are for the client to see. The policy is that of
+// tell sends those of events that are for the client to see, by the policy of
 // stillAllowed.
 func (f *eventFeed) tell(events []Event) error {
 	hidden := func(e Event) bool { return e.Job != "" && !f.policy.Sees(f.who, e.Owner) }
@@ -90,7 +93,7 @@ func (f *eventFeed) tell(events []Event) error {
 	if f.buf.Len() == 0 {
 		return nil
 	}
-	return f.send(f.buf.Bytes())
+	return f.line(f.buf.Bytes())
 }
 
 // An eventMark is a line among events that is none.
@@ -105,5 +108,11 @@ func (f *eventFeed) mark(kind, reason string) error {
 	if err != nil {
 		return err
 	}
-	return f.send(append(b, '\n'))
+	return f.line(append(b, '\n'))
+}
+
+// line sends one line or more.
+func (f *eventFeed) line(b []byte) error {
+	f.last = time.Now()
+	return f.send(b)
 }

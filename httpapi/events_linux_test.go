@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,6 +237,30 @@ func TestEventsHeartbeat(t *testing.T) {
 		resp.Body.Close()
 		f.logs.await(t, "stream cut", resp.Header.Get("Request-Id")) // its goroutine is free
 	}
+}
+
+// TestEventsHiddenTraffic: pings come although something happens all the time, when
+// nothing of it is for the client to see.
+func TestEventsHiddenTraffic(t *testing.T) {
+	f := newFixture(t, func(c *httpapi.Config) { c.Heartbeat = 100 * time.Millisecond })
+	j := f.startReady(f.client("bob", operator), shell("trap '' WINCH; echo ready; exec sleep 1000"))
+	lines := bufio.NewReader(f.open(t.Context(), f.plain("HTTP/2.0", f.identity("alice", 0, operator)), "/v1/events", "").Body)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for tick := time.Tick(5 * time.Millisecond); ctx.Err() == nil; <-tick {
+			if err := f.worker.Signal(j.ID, "WINCH", "bob"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 4 {
+		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, `{"type":"ping"`) {
+			t.Errorf("%q, %v, want a ping", line, err)
+		}
+	}
+	cancel()
+	wg.Wait()
 }
 
 // TestEventsStuckReader: a client that does not read is cut, without an end line, and

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"jobworker/authz"
 	"jobworker/job"
@@ -94,7 +95,7 @@ func (o *outputStream) next() ([]byte, error) {
 	if err := o.r.Context().Err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := o.untilHeartbeat()
+	ctx, cancel := o.untilHeartbeat(time.Now())
 	defer cancel()
 	return o.rd.Next(ctx)
 }

@@ -11,8 +11,6 @@ import (
 	"jobworker/authz"
 )
 
-// What all answers have in common that go on for as long as the client likes.
-
 // beginLines sends the header of an answer of lines.
 func (x *exchange) beginLines() {
 	media := mediaLines
@@ -23,10 +21,11 @@ func (x *exchange) beginLines() {
 	x.w.WriteHeader(http.StatusOK)
 }
 
-// untilHeartbeat returns a context that ends when the client has to be told that
-// the stream lives, or its certificate ends.
-func (x *exchange) untilHeartbeat() (context.Context, context.CancelFunc) {
-	wake := time.Now().Add(x.s.cfg.Heartbeat)
+// untilHeartbeat returns a context that ends when a client that has been sent
+// nothing since some time has to be told that the stream lives, or its certificate
+// ends.
+func (x *exchange) untilHeartbeat(since time.Time) (context.Context, context.CancelFunc) {
+	wake := since.Add(x.s.cfg.Heartbeat)
 	if expiry := x.who.NotAfter.Add(time.Millisecond); expiry.Before(wake) {
 		wake = expiry
 	}
@@ -46,7 +45,8 @@ func (x *exchange) shutdown(err error) bool {
 // stillAllowed decides again what was decided when the stream began: the
 // certificate may have expired, its CA may be gone, and the policy may be
 // another. Revocation, once there is such a thing, is a matter of
-// authz.ServerTLS.Identify and needs nothing here.
+// authz.ServerTLS.Identify and needs nothing here. The new policy is that of the
+// exchange from then on.
 func (x *exchange) stillAllowed(a authz.Action, id, owner string) error {
 	if err := x.identify(); err != nil {
 		return err

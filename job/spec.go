@@ -38,7 +38,8 @@ type Spec struct {
 
 	// Builtin makes Argv name a program that is built into the worker
 	// instead of one of the file system. There is one, ["calculate", SECONDS,
-	// MESSAGE]; see CalculateSpec. It takes no Env.
+	// MESSAGE]; see CalculateSpec. It takes no Env, and some 8 processes and
+	// 16 MiB.
 	Builtin bool `json:"builtin,omitempty"`
 
 	// Env is added to the job's environment, which is otherwise only

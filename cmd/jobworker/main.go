@@ -8,9 +8,9 @@
 //	jobworker: serving on https://127.0.0.1:43211
 //
 // then one for each calculate that comes to its end: its message, in which what is
-// not printable is escaped. It logs to standard error, one JSON object a line; those with the message
-// "audit" are the decisions of the policy. It refuses to start, with one line
-// that says why and what to do, when it could not do all it promises.
+// not printable is escaped. It logs to standard error, one JSON object a line; those
+// with the message "audit" are the decisions of the policy. It refuses to start, with
+// one line that says why and what to do, when it could not do all it promises.
 //
 // # Signals
 //
