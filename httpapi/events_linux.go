@@ -57,7 +57,7 @@ func (f *eventFeed) run() error {
 		switch {
 		case err == nil:
 			err = f.tell(events)
-		case errors.Is(err, job.ErrClosed), f.shutdown():
+		case errors.Is(err, job.ErrClosed), f.shutdown(err):
 			return errors.Join(f.mark(stream.TypeEnd, stream.EndShutdown), f.arm())
 		case f.silent(err):
 			err = f.mark(stream.TypePing, "")

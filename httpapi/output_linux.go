@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,10 @@ type outputStream struct {
 	rd  *stream.Reader
 	raw bool
 	buf []byte // payload of the lines at hand, if raw
+
+	// rest is whether the server ends, but the job is over: then what is
+	// left of its output is there, and is not waited for.
+	rest bool
 }
 
 // stream answers with the output of j that q selects. It returns an error only
@@ -65,7 +70,9 @@ func (o *outputStream) run() error {
 			err = o.lines(lines)
 		case err == io.EOF:
 			return o.end(o.rd.End())
-		case o.shutdown():
+		case o.shutdown(err) && o.over():
+			o.rest, err = true, nil
+		case o.shutdown(err):
 			end := o.rd.End()
 			end.Reason = stream.EndShutdown
 			return o.end(end)
@@ -81,12 +88,21 @@ func (o *outputStream) next() ([]byte, error) {
 	if err := o.stillAllowed(authz.JobOutput, o.job.ID, o.job.Owner); err != nil {
 		return nil, err
 	}
+	if o.rest {
+		return o.rd.Next(context.WithoutCancel(o.r.Context()))
+	}
 	if err := o.r.Context().Err(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := o.untilHeartbeat()
 	defer cancel()
 	return o.rd.Next(ctx)
+}
+
+// over reports whether the job is.
+func (o *outputStream) over() bool {
+	j, err := o.s.cfg.Worker.Status(o.job.ID)
+	return err == nil && j.State == Ended
 }
 
 func (o *outputStream) lines(lines []byte) error {
@@ -134,7 +150,7 @@ func (o *outputStream) end(f stream.Frame) error {
 // removed in the meantime is as it was when the stream began.
 func (o *outputStream) final(end stream.Frame) (j Job, err error) {
 	if end.Reason == stream.EndComplete {
-		j, err = o.s.cfg.Worker.Wait(o.r.Context(), o.job.ID)
+		j, err = o.s.cfg.Worker.Wait(context.WithoutCancel(o.r.Context()), o.job.ID)
 	} else {
 		j, err = o.s.cfg.Worker.Status(o.job.ID)
 	}

@@ -38,8 +38,10 @@ func (x *exchange) silent(err error) bool {
 	return x.r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded)
 }
 
-// shutdown reports whether the request has to end because the server does.
-func (x *exchange) shutdown() bool { return context.Cause(x.r.Context()) == errShutdown }
+// shutdown reports whether err ended a wait because the server ends.
+func (x *exchange) shutdown(err error) bool {
+	return context.Cause(x.r.Context()) == errShutdown && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+}
 
 // stillAllowed decides again what was decided when the stream began: the
 // certificate may have expired, its CA may be gone, and the policy may be

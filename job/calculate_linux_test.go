@@ -2,6 +2,9 @@ package job_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -29,22 +32,61 @@ func TestCalculate(t *testing.T) {
 	}
 }
 
-// TestCalculateIsConfined: it is a process of the job's own user, in its namespaces,
-// and its executable is the sealed image.
+// TestCalculateIsConfined: it is a process of the job's own user without privileges, in
+// namespaces of its own, and its executable is the sealed image.
 func TestCalculateIsConfined(t *testing.T) {
+	root := cgroupRoot()
+	w := openWorker(t, t.TempDir(), func(c *job.Config) { c.CgroupRoot = root })
+	j := start(t, w, job.CalculateSpec(1000, "never"))
+	tree := openTree(t, root)
+	defer tree.Close()
+	procs, err := os.ReadFile(filepath.Join(tree.Path(), "jobs", j.ID, "payload", "cgroup.procs"))
+	pids := strings.Fields(string(procs))
+	if err != nil || len(pids) != 1 {
+		t.Fatalf("processes %q, %v, want one", pids, err)
+	}
+	proc := filepath.Join("/proc", pids[0])
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := fmt.Sprint(job.DefaultUIDBase)
+	for _, want := range []string{
+		"Uid:\t" + strings.Repeat(uid+"\t", 3) + uid, "NoNewPrivs:\t1",
+		"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000",
+	} {
+		if !strings.Contains(string(status), want+"\n") {
+			t.Errorf("no %q in its status:\n%s", want, status)
+		}
+	}
+	for _, ns := range []string{"pid", "mnt", "net", "ipc", "uts", "cgroup"} {
+		ours, err := os.Readlink("/proc/self/ns/" + ns)
+		theirs, theirErr := os.Readlink(filepath.Join(proc, "ns", ns))
+		if err != nil || theirErr != nil || ours == theirs {
+			t.Errorf("%s namespace %s, ours is %s (%v, %v)", ns, theirs, ours, theirErr, err)
+		}
+	}
+	if exe, err := os.Readlink(filepath.Join(proc, "exe")); err != nil || exe != "/memfd:jobworker (deleted)" {
+		t.Errorf("executable %q, %v", exe, err)
+	}
+}
+
+// TestStopCalculate: SIGTERM ends it at once, and then nothing is printed.
+func TestStopCalculate(t *testing.T) {
 	w := openWorker(t, t.TempDir())
 	e := all(t, w)
 	j := start(t, w, job.CalculateSpec(1000, "never"))
+	begin := time.Now()
 	stopped, err := w.Stop(t.Context(), j.ID, job.StopOptions{By: "bob"})
-	if err != nil || verdict(stopped) != "stopped SIGTERM" {
-		t.Errorf("stop: %+v, %v", stopped.Verdict, err)
+	if d := time.Since(begin); err != nil || verdict(stopped) != "stopped SIGTERM" || d > job.DefaultGrace {
+		t.Errorf("stop: %+v, %v after %v", stopped.Verdict, err, d)
 	}
 	if out := output(t, w, j.ID, ""); out != "" {
-		t.Errorf("a stopped one has written %q", out)
+		t.Errorf("it has written %q", out)
 	}
 	list := until(t, e, job.JobEnded)
 	if list[len(list)-1].Message != nil {
-		t.Errorf("a stopped one has printed its message: %s", words(list))
+		t.Errorf("it has printed its message: %s", words(list))
 	}
 }
 

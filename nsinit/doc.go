@@ -6,7 +6,8 @@
 // It is the running binary itself, executed from a sealed copy in memory (see
 // [Image]), so a program that starts jobs calls [MaybeRun] as the first
 // statement of main. The job never sees that copy, and cannot change it
-// (CVE-2019-5736).
+// (CVE-2019-5736): it is the program itself only in a job whose program is built in
+// ([Config].Builtin), where no other runs.
 //
 // # The protocol
 //

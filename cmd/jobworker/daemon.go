@@ -166,7 +166,8 @@ func (d *daemon) stop(ctx context.Context, served <-chan error, told <-chan stru
 	err = errors.Join(err, d.worker.Shutdown(jobs))
 	select {
 	case <-told:
-	case <-drain.Done(): // nobody reads standard output
+	case <-drain.Done():
+		d.log.Warn("not all messages are printed: nobody reads standard output")
 	}
 	return err
 }

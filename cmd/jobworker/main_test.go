@@ -25,6 +25,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == "jobworker" {
+		main()
+	}
 	nsinit.MaybeRun() // in a job this binary is its PID 1
 	code := m.Run()
 	if code == 0 {
