@@ -118,7 +118,7 @@ func TestRights(t *testing.T) {
 		authz.JobStart: authz.Own, authz.JobList: authz.All, authz.JobRead: authz.All,
 		authz.JobOutput: authz.All, authz.JobStats: authz.All, authz.JobStop: authz.Own,
 		authz.JobSignal: authz.Own, authz.JobStdin: authz.Own, authz.JobRemove: authz.Own,
-		authz.EventsRead: authz.All,
+		authz.EventsRead: authz.All, authz.WorkerRead: authz.All, authz.WorkerPing: authz.All,
 	}
 	if !maps.Equal(got.Actions, want) {
 		t.Errorf("actions %v, want %v", got.Actions, want)

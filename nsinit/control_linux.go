@@ -18,6 +18,7 @@ const (
 	controlFD              // Files.Control
 	payloadFD              // Files.PayloadCgroup
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
+	imageCopyFD            // of no use there, see Image.clone
 )
 
 // initName is argv[0] of nsinit, by which MaybeRun knows it.

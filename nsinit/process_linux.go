@@ -69,7 +69,9 @@ func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error)
 	return p, nil
 }
 
-// clone executes nsinit with its files at the numbers of the fd constants.
+// clone executes nsinit with its files at the numbers of the fd constants. The image
+// is among them because ForkExec, in the child, moves its pipe to the number above the
+// highest of them: if that were the image's, the pipe would be executed (EACCES).
 func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -77,9 +79,10 @@ func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 	}
 	defer null.Close()
 	files := []uintptr{null.Fd(), null.Fd(), 2,
-		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd()}
+		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd(),
+		cpuMaxFD: ^uintptr(0), imageCopyFD: im.f.Fd()} // -1: closed
 	if f.CPUMax != nil {
-		files = append(files, f.CPUMax.Fd())
+		files[cpuMaxFD] = f.CPUMax.Fd()
 	}
 	pidfd := -1
 	pid, _, err := syscall.StartProcess(im.path(), []string{initName}, &syscall.ProcAttr{

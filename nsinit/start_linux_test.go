@@ -275,3 +275,21 @@ func TestSealed(t *testing.T) {
 		t.Errorf("image of %d bytes, %v, differs from the binary's %d", len(b), err, len(exe))
 	}
 }
+
+// TestDescriptorNumbers: a start succeeds whatever numbers the daemon's files have.
+// ForkExec moves its own pipe above all of them, which must not be where the image is.
+func TestDescriptorNumbers(t *testing.T) {
+	for n := 90; n < 110; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			fx := newFixture(t)
+			if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil {
+				return // taken, by the image for one
+			}
+			must(t, unix.Dup3(int(fx.files.Exit.Fd()), n, unix.O_CLOEXEC))
+			fx.files.Exit = os.NewFile(uintptr(n), fx.exit)
+			p, err := fx.image.Start(t.Context(), fx.config("echo ran"), fx.files)
+			must(t, errors.Join(err, fx.files.Exit.Close()))
+			must(t, errors.Join(p.Wait(), p.Close()))
+		})
+	}
+}
