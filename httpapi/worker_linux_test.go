@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -242,46 +243,71 @@ func TestTerminate(t *testing.T) {
 // nothing starts after the end.
 func TestWorkerRaces(t *testing.T) {
 	f := newChangedFixture(t, func(*job.Config) {})
-	first := f.worker.Info().Event
+	events, err := f.worker.Events(f.worker.Info().Event)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	changes := 0
-	command := func(do func(context.Context) (httpapi.WorkerChange, error)) {
-		wg.Go(func() {
-			for range 20 {
-				change, err := do(t.Context())
-				if err != nil {
-					problem(t, err, httpapi.TypeShuttingDown)
-				}
-				if change.Changed {
-					mu.Lock()
-					changes++
-					mu.Unlock()
-				}
+	var changes atomic.Int64
+	until := func(end string, do func(context.Context) (httpapi.WorkerChange, error)) {
+		toTheEnd(t, end, func() (string, error) {
+			change, err := do(t.Context())
+			if change.Changed {
+				changes.Add(1)
 			}
+			return answer(change, err), err
 		})
 	}
 	for _, user := range []string{"alice", "bob", "carol"} {
 		c := f.client(user, admin)
-		command(c.StartWorker)
-		command(c.StopWorker)
+		wg.Go(func() { until(httpapi.TypeShuttingDown, c.StartWorker) })
+		wg.Go(func() { until(httpapi.TypeShuttingDown, c.StopWorker) })
 		wg.Go(func() {
-			for {
+			toTheEnd(t, httpapi.TypeShuttingDown, func() (string, error) {
 				_, err := c.Calculate(t.Context(), httpapi.CalculateRequest{}, "")
-				if k := kind(err); k == httpapi.TypeShuttingDown {
-					return
-				} else if k != "ok" && k != httpapi.TypeUnready {
-					t.Error(err)
-					return
-				}
-			}
+				return kind(err), err
+			})
 		})
 	}
-	events, err := f.worker.Events(first)
-	if err != nil {
-		t.Fatal(err)
+	told := story(t, events, func() {
+		for _, user := range []string{"dave", "eve"} {
+			c := f.client(user, admin)
+			wg.Go(func() { until("terminating", c.TerminateWorker) })
+		}
+	})
+	wg.Wait()
+	if told != changes.Load() {
+		t.Errorf("%d changes were told, %d answered", told, changes.Load())
 	}
-	state, started, told := job.WorkerReady, 0, 0
+	if err := f.worker.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if i := f.worker.Info(); i.State != httpapi.Terminating || i.Jobs != 0 || i.Calculating != 0 {
+		t.Errorf("in the end: %+v", i)
+	}
+}
+
+// toTheEnd does something over and over until the answer is end. No answer may be an
+// error but that the worker is unready or shutting down.
+func toTheEnd(t *testing.T, end string, do func() (string, error)) {
+	for {
+		got, err := do()
+		if k := kind(err); k != "ok" && k != httpapi.TypeUnready && k != httpapi.TypeShuttingDown {
+			t.Error(err)
+			return
+		}
+		if got == end {
+			return
+		}
+	}
+}
+
+// story reads events until the worker is terminated, which terminate begins when some
+// jobs have started, and returns how many changes of its state there were. Each has to be
+// one.
+func story(t *testing.T, events *job.Events, terminate func()) (changes int64) {
+	t.Helper()
+	state, started := job.WorkerReady, 0
 	for state != job.WorkerTerminating {
 		list, err := events.Next(t.Context())
 		if err != nil {
@@ -289,27 +315,17 @@ func TestWorkerRaces(t *testing.T) {
 		}
 		for _, e := range list {
 			switch {
-			case strings.HasPrefix(e.Type, "worker."):
-				if e.Type == state {
-					t.Errorf("%s twice", state)
-				}
+			case e.Type == state:
+				t.Errorf("%s twice", state)
+			case e.Job == "":
 				state = e.Type
-				told++
+				changes++
 			case e.Type == job.JobStarted:
 				if started++; started == 5 {
-					command(f.client("dave", admin).TerminateWorker)
+					terminate()
 				}
 			}
 		}
 	}
-	wg.Wait()
-	if told != changes {
-		t.Errorf("%d changes were told, %d answered", told, changes)
-	}
-	if err := f.worker.Drain(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if i := f.worker.Info(); i.State != httpapi.Terminating || i.Jobs != 0 || i.Calculating != 0 {
-		t.Errorf("in the end: %+v after %d calculates", i, started)
-	}
+	return changes
 }

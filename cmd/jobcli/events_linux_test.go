@@ -78,10 +78,14 @@ func TestEventsEnd(t *testing.T) {
 // terminal.
 func TestEventsOfACalculate(t *testing.T) {
 	s := newSite(t)
-	if _, _, err := s.worker.Start(t.Context(), job.StartOptions{Owner: "bob", Spec: job.CalculateSpec(0, "a\x1b[2J\nb\u202ec")}); err != nil {
+	j, _, err := s.worker.Start(t.Context(), job.StartOptions{Owner: "bob", Spec: job.CalculateSpec(0, "a\x1b[2J\nb\u202ec")})
+	if err != nil {
 		t.Fatal(err)
 	}
 	c := s.terminal("alice")
+	if code := c.run(t.Context(), "status", j.ID); code != 0 || !strings.Contains(c.out.String(), " (built in)\n") {
+		t.Errorf("status: %d\n%s", code, c.out)
+	}
 	c.start(t, "events", "-since", s.variables()["EVENT"])
 	c.start(t, "events", "-since", s.variables()["EVENT"], "-o", "json")
 	c.out.await(t, `of bob exited, exit code 0: a\x1b[2J\nb\u202ec`+"\n")
