@@ -57,7 +57,7 @@ func Open(cfg Config) (_ *Worker, err error) {
 		return nil, fmt.Errorf("open worker: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("open worker: must be root: jobs need namespaces, cgroups and user ids of their own")
+		return nil, errors.New("open worker: must be root (try sudo): jobs need namespaces, cgroups and user ids of their own")
 	}
 	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool)}
 	w.spares.w = w

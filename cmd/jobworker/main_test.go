@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	nsinit.MaybeRun() // in a job this binary is its PID 1
+	if filepath.Base(os.Args[0]) == "jobworker" {
+		main() // as a process of its own
+	}
 	code := m.Run()
 	if code == 0 {
 		code = leaks()
