@@ -15,8 +15,9 @@
 //
 // # Roles
 //
-// An admin does everything. An operator starts jobs and does everything with their own. A viewer
-// reads all jobs and starts nothing. Who has several roles has the union of them; who has none is
+// An admin does everything, and alone starts, stops and terminates the worker itself. An operator
+// starts jobs and does everything with their own. A viewer reads all jobs and starts nothing. All
+// three see the worker's state. Who has several roles has the union of them; who has none is
 // refused everything. Without a policy file (Builtin) the roles belong to the groups
 // jobworker:admin, jobworker:operator and jobworker:viewer.
 //

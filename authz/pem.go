@@ -90,10 +90,13 @@ func usageName(u x509.ExtKeyUsage) string {
 	return "clientAuth"
 }
 
+// ErrExpired is wrapped in the error for one's own certificate whose time is over.
+var ErrExpired = errors.New("expired")
+
 func checkTime(c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(c.NotAfter):
-		return fmt.Errorf("certificate of %q: expired on %s", c.Subject, c.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("certificate of %q: %w on %s", c.Subject, ErrExpired, c.NotAfter.Format(time.RFC3339))
 	case now.Before(c.NotBefore):
 		return fmt.Errorf("certificate of %q: not valid before %s", c.Subject, c.NotBefore.Format(time.RFC3339))
 	}

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,6 +61,64 @@ func InitPKI(o InitOptions) ([]string, error) {
 		}
 		return m.set(o.Dir, o.Admin, ca, admin)
 	})
+}
+
+// CheckPKI returns nil if what InitPKI would make is there and of use now: the keys belong to
+// their certificates, the CA in dir has signed both, they are valid, and the server's holds for
+// every host. The error is fs.ErrNotExist where a file is missing.
+func CheckPKI(o InitOptions) error {
+	if err := checkPKI(o); err != nil {
+		return fmt.Errorf("check PKI: %w", err)
+	}
+	return nil
+}
+
+func checkPKI(o InitOptions) error {
+	if err := checkDirName(o.Admin); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	ca, err := loadCA(o.Dir)
+	if err != nil {
+		return err
+	}
+	if err := checkTime(ca.cert, time.Now()); err != nil {
+		return err
+	}
+	server, err := ca.checkPair(filepath.Join(o.Dir, serverCertFile), filepath.Join(o.Dir, serverKeyFile), x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return err
+	}
+	for _, h := range o.Hosts {
+		if err := server.VerifyHostname(h); err != nil {
+			return fmt.Errorf("%s: %v", filepath.Join(o.Dir, serverCertFile), err) // not %w: it is no peer's
+		}
+	}
+	set := filepath.Join(o.Dir, o.Admin)
+	if _, err := readPEM(filepath.Join(set, caCertFile)); err != nil {
+		return err
+	}
+	_, err = ca.checkPair(filepath.Join(set, setCertFile), filepath.Join(set, setKeyFile), x509.ExtKeyUsageClientAuth)
+	return err
+}
+
+// checkPair reads a certificate and its key, and checks both and that the CA signed it.
+func (ca *CA) checkPair(cert, key string, usage x509.ExtKeyUsage) (*x509.Certificate, error) {
+	var pair KeyPair
+	var err error
+	if pair.Cert, err = readPEM(cert); err != nil {
+		return nil, err
+	}
+	if pair.Key, err = readKey(key); err != nil {
+		return nil, err
+	}
+	parsed, err := parsePair(pair, usage, time.Now())
+	if err == nil {
+		err = parsed.Leaf.CheckSignatureFrom(ca.cert)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", cert, key, err)
+	}
+	return parsed.Leaf, nil
 }
 
 // InitCA makes a CA alone: dir/ca.pem and dir/ca-key.pem. It returns and undoes as InitPKI does.
@@ -146,11 +205,16 @@ func undoable(what string, fill func(*made) error) ([]string, error) {
 	return m.files, nil
 }
 
-// undo removes the files, and then the directories from the innermost.
+// undo removes the files, and then the directories from the innermost, unless another call
+// has put something there by now.
 func (m *made) undo() (err error) {
-	slices.Reverse(m.dirs)
-	for _, path := range slices.Concat(m.files, m.dirs) {
+	for _, path := range m.files {
 		err = errors.Join(err, os.Remove(path))
+	}
+	for _, dir := range slices.Backward(m.dirs) {
+		if e := os.Remove(dir); !errors.Is(e, fs.ErrExist) { // ENOTEMPTY is one
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }
@@ -163,14 +227,14 @@ func (m *made) ca(dir string, ca *CA) error {
 	return m.pair(dir, caCertFile, caKeyFile, ca.pair)
 }
 
-// set writes dir/name/{ca,cert,key}.pem. The directory must be new: of two who make the same set
-// at once one gets it, whole.
+// set writes dir/name/{ca,cert,key}.pem. The directory may be there already, such as one that is
+// mounted. Of two who make the same set at once one gets it, whole: who makes ca.pem.
 func (m *made) set(dir, name string, ca *CA, pair KeyPair) error {
 	if err := checkDirName(name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
 	sub := filepath.Join(dir, name)
-	if err := m.mkdir(sub); err != nil {
+	if err := m.mkdir(sub); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := m.write(filepath.Join(sub, caCertFile), ca.CertPEM(), 0o644); err != nil {

@@ -170,6 +170,64 @@ func TestInitTwice(t *testing.T) {
 	}
 }
 
+// TestInitIntoDirectories: both directories may be there, empty, as two mounts are.
+func TestInitIntoDirectories(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "alice"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := authz.InitOptions{Dir: dir, Hosts: []string{"h"}, Admin: "alice"}
+	if _, err := authz.InitPKI(o); err != nil {
+		t.Fatal(err)
+	}
+	if err := authz.CheckPKI(o); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCheckPKI: what is missing can be made, and anything else is named.
+func TestCheckPKI(t *testing.T) {
+	good := authz.InitOptions{Hosts: []string{"worker1", "127.0.0.1"}, Admin: "alice"}
+	for _, name := range []string{"ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "alice/ca.pem", "alice/cert.pem", "alice/key.pem"} {
+		o := good
+		o.Dir = initPKI(t)
+		if err := authz.CheckPKI(o); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(o.Dir, filepath.FromSlash(name))); err != nil {
+			t.Fatal(err)
+		}
+		if err := authz.CheckPKI(o); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	for _, tt := range []struct {
+		change func(o *authz.InitOptions)
+		want   string
+	}{
+		{func(o *authz.InitOptions) { o.Hosts = append(o.Hosts, "worker2") }, "not worker2"},
+		{func(o *authz.InitOptions) { o.Admin = "../alice" }, "../alice"},
+		{func(o *authz.InitOptions) { copyFile(t, initPKI(t), o.Dir, "ca.pem", "ca-key.pem") }, "server.pem with"},
+		{func(o *authz.InitOptions) { copyFile(t, initPKI(t), o.Dir, "alice/key.pem") }, "does not match"},
+		{func(o *authz.InitOptions) { copyFile(t, initPKI(t), o.Dir, "alice/cert.pem", "alice/key.pem") }, "cert.pem with"},
+	} {
+		o := good
+		o.Dir = initPKI(t)
+		tt.change(&o)
+		if err := authz.CheckPKI(o); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want %q in it", err, tt.want)
+		}
+	}
+}
+
+// copyFile puts files of one directory over those of another.
+func copyFile(t *testing.T, from, to string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		writeFile(t, filepath.Join(to, filepath.FromSlash(name)), readFile(t, from, filepath.FromSlash(name)))
+	}
+}
+
 func TestDanglingLinkIsNotFollowed(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("links need a privilege on windows")

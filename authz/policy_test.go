@@ -25,19 +25,23 @@ var (
 func TestBuiltin(t *testing.T) {
 	p := authz.Builtin()
 	table := map[authz.Action]struct{ own, others, none string }{
-		authz.JobStart:      {"aob", "a", "aob"},
-		authz.JobList:       {"aovb", "avb", "aovb"},
-		authz.JobRead:       {"aovb", "avb", "avb"},
-		authz.JobOutput:     {"aovb", "avb", "avb"},
-		authz.JobStats:      {"aovb", "avb", "avb"},
-		authz.JobStop:       {"aob", "a", "a"},
-		authz.JobSignal:     {"aob", "a", "a"},
-		authz.JobStdin:      {"aob", "a", "a"},
-		authz.JobRemove:     {"aob", "a", "a"},
-		authz.EventsRead:    {"aovb", "avb", "aovb"},
-		authz.WorkerControl: {"a", "a", "a"},
-		"job.stopp":         {},
-		"":                  {},
+		authz.JobStart:        {"aob", "a", "aob"},
+		authz.JobList:         {"aovb", "avb", "aovb"},
+		authz.JobRead:         {"aovb", "avb", "avb"},
+		authz.JobOutput:       {"aovb", "avb", "avb"},
+		authz.JobStats:        {"aovb", "avb", "avb"},
+		authz.JobStop:         {"aob", "a", "a"},
+		authz.JobSignal:       {"aob", "a", "a"},
+		authz.JobStdin:        {"aob", "a", "a"},
+		authz.JobRemove:       {"aob", "a", "a"},
+		authz.EventsRead:      {"aovb", "avb", "aovb"},
+		authz.WorkerRead:      {"aovb", "aovb", "aovb"},
+		authz.WorkerPing:      {"aob", "aob", "aob"},
+		authz.WorkerStart:     {"a", "a", "a"},
+		authz.WorkerStop:      {"a", "a", "a"},
+		authz.WorkerTerminate: {"a", "a", "a"},
+		"job.stopp":           {},
+		"":                    {},
 	}
 	for a := range p.Rights(admin).Actions {
 		if _, ok := table[a]; !ok {
@@ -114,7 +118,7 @@ func TestRights(t *testing.T) {
 		authz.JobStart: authz.Own, authz.JobList: authz.All, authz.JobRead: authz.All,
 		authz.JobOutput: authz.All, authz.JobStats: authz.All, authz.JobStop: authz.Own,
 		authz.JobSignal: authz.Own, authz.JobStdin: authz.Own, authz.JobRemove: authz.Own,
-		authz.EventsRead: authz.All,
+		authz.EventsRead: authz.All, authz.WorkerRead: authz.All, authz.WorkerPing: authz.All,
 	}
 	if !maps.Equal(got.Actions, want) {
 		t.Errorf("actions %v, want %v", got.Actions, want)

@@ -5,17 +5,21 @@ type Action string
 
 // The actions. Those on one job have an object, and the job's owner matters.
 const (
-	JobStart      Action = "job.start"      // start a job
-	JobList       Action = "job.list"       // list the jobs one sees
-	JobRead       Action = "job.read"       // see that a job is there, and its status
-	JobOutput     Action = "job.output"     // read a job's output
-	JobStats      Action = "job.stats"      // read a job's usage
-	JobStop       Action = "job.stop"       // stop a job
-	JobSignal     Action = "job.signal"     // send a job a signal
-	JobStdin      Action = "job.stdin"      // write to a job's standard input
-	JobRemove     Action = "job.remove"     // forget an ended job and its output
-	EventsRead    Action = "events.read"    // follow the life of the jobs one sees, and of the worker
-	WorkerControl Action = "worker.control" // start, stop and terminate the worker itself
+	JobStart        Action = "job.start"        // start a job, calculates among them
+	JobList         Action = "job.list"         // list the jobs one sees
+	JobRead         Action = "job.read"         // see that a job is there, and its status
+	JobOutput       Action = "job.output"       // read a job's output
+	JobStats        Action = "job.stats"        // read a job's usage
+	JobStop         Action = "job.stop"         // stop a job
+	JobSignal       Action = "job.signal"       // send a job a signal
+	JobStdin        Action = "job.stdin"        // write to a job's standard input
+	JobRemove       Action = "job.remove"       // forget an ended job and its output
+	EventsRead      Action = "events.read"      // follow the life of the jobs one sees, and of the worker
+	WorkerRead      Action = "worker.read"      // see the state of the worker
+	WorkerPing      Action = "worker.ping"      // ask the worker for its time
+	WorkerStart     Action = "worker.start"     // have the worker take jobs
+	WorkerStop      Action = "worker.stop"      // have the worker take none
+	WorkerTerminate Action = "worker.terminate" // have the worker end, and all jobs with it
 )
 
 // Role is a set of rights.
@@ -48,18 +52,22 @@ type right struct {
 
 // rights is who may do what. What is not in it nobody may do.
 var rights = map[Action]right{
-	//             object  admin operator viewer
-	JobStart:      {false, All, Own, None},
-	JobList:       {false, All, Own, All},
-	JobRead:       {true, All, Own, All},
-	JobOutput:     {true, All, Own, All},
-	JobStats:      {true, All, Own, All},
-	JobStop:       {true, All, Own, None},
-	JobSignal:     {true, All, Own, None},
-	JobStdin:      {true, All, Own, None},
-	JobRemove:     {true, All, Own, None},
-	EventsRead:    {false, All, Own, All},
-	WorkerControl: {false, All, None, None},
+	//               object  admin operator viewer
+	JobStart:        {false, All, Own, None},
+	JobList:         {false, All, Own, All},
+	JobRead:         {true, All, Own, All},
+	JobOutput:       {true, All, Own, All},
+	JobStats:        {true, All, Own, All},
+	JobStop:         {true, All, Own, None},
+	JobSignal:       {true, All, Own, None},
+	JobStdin:        {true, All, Own, None},
+	JobRemove:       {true, All, Own, None},
+	EventsRead:      {false, All, Own, All},
+	WorkerRead:      {false, All, All, All},
+	WorkerPing:      {false, All, All, None},
+	WorkerStart:     {false, All, None, None},
+	WorkerStop:      {false, All, None, None},
+	WorkerTerminate: {false, All, None, None},
 }
 
 // roles returns all roles, the widest first.

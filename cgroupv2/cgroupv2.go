@@ -78,7 +78,9 @@ type Config struct {
 	// not there; its parent is not.
 	//
 	// "" is the cgroup of the systemd unit this process runs in, if that has
-	// Delegate=, and otherwise "jobworker" below the mount.
+	// Delegate=; the top of what is visible, if this process is in it and it is
+	// not the root of the whole hierarchy, as in a container; and otherwise
+	// "jobworker" below the mount.
 	Root string
 
 	// AllowMissing lets Open succeed without some of the controllers. The limits

@@ -28,16 +28,18 @@ const helperEnv = "CGROUPV2_TEST_HELPER"
 // helpers are the programs that run inside cgroups. Each is given its arguments, and
 // prints what it found; an error ends it with status 1.
 var helpers = map[string]func(args []string) error{
-	"wait":    func([]string) error { waitForever(); return nil },
-	"spin":    spin,
-	"hog":     hog,
-	"fork":    forkAll,
-	"nest":    nest,
-	"write":   writeDirect,
-	"read":    readDirect,
-	"escape":  escape,
-	"open":    openTree,
-	"private": openPrivate,
+	"wait":      func([]string) error { waitForever(); return nil },
+	"spin":      spin,
+	"hog":       hog,
+	"fork":      forkAll,
+	"nest":      nest,
+	"write":     writeDirect,
+	"read":      readDirect,
+	"escape":    escape,
+	"open":      openTree,
+	"private":   openPrivate,
+	"container": container,
+	"live":      live,
 }
 
 func TestMain(m *testing.M) {
@@ -412,20 +414,11 @@ func printSelf() {
 	}
 }
 
-// openPrivate takes every cgroup2 mount out of its mount namespace, opens a tree there, and
-// runs a job's life in it.
+// openPrivate opens a tree where no cgroup2 mount is visible, and runs a job's life in it.
 func openPrivate(args []string) error {
 	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+	if err := hideMounts(); err != nil {
 		return err
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	for at, err := mountPoint(); err == nil; at, err = mountPoint() {
-		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
-			return err
-		}
 	}
 	tree, err := cgroupv2.Open(cgroupv2.Config{Root: args[0], AllowMissing: true})
 	if err != nil {
@@ -437,6 +430,55 @@ func openPrivate(args []string) error {
 	}
 	if at, err := mountPoint(); err == nil {
 		return fmt.Errorf("the mount is visible at %s", at)
+	}
+	return tree.Close()
+}
+
+// hideMounts gives this thread a mount namespace without any mount of cgroup2.
+func hideMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for at, err := mountPoint(); err == nil; at, err = mountPoint() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// container lays out what a container sees, its own cgroup as the top of all that are
+// visible, mounted with the flags given, and goes on there as the helper live.
+func container(args []string) error {
+	flags, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread() // exec takes this thread's namespaces along
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return err
+	}
+	if err := hideMounts(); err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup", "/sys/fs/cgroup", "cgroup2", uintptr(flags), ""); err != nil {
+		return err
+	}
+	return unix.Exec("/proc/self/exe", []string{"live"}, []string{helperEnv + "=live"})
+}
+
+// live opens a tree where none is asked for, and runs a job's life in it.
+func live([]string) error {
+	tree, err := cgroupv2.Open(cgroupv2.Config{})
+	if err != nil {
+		return err
+	}
+	fmt.Println(tree.Path())
+	if err := liveOnce(tree, "job"); err != nil {
+		return err
 	}
 	return tree.Close()
 }

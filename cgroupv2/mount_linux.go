@@ -9,20 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// private finds a place on a mount of its own, where no cgroup2 mount is visible: in a
-// container on a host with cgroup v1, for example. The mount is attached to nothing: it
+// private finds a place on a mount of its own, where no cgroup2 mount is visible that can be
+// written to: in a container that is not privileged, or on a host with cgroup v1. The mount is attached to nothing: it
 // exists through its file descriptor, and paths lead to it only through /proc/self/fd. Its
 // top is the cgroup that this process is in.
 func private(name string) (place, error) {
 	fd, err := mountDetached()
 	if err != nil {
-		return place{}, fmt.Errorf("no cgroup2 mount is visible, and none can be made: %w", err)
-	}
-	if name == "" {
-		name = defaultRoot
+		return place{}, fmt.Errorf("no writable cgroup2 mount is visible, and none can be made: %w", err)
 	}
 	top := fmt.Sprintf("/proc/self/fd/%d", fd)
-	return place{root: filepath.Join(top, name), top: top, mount: fd}, nil
+	root := topOrDefault(top)
+	if name != "" {
+		root = filepath.Join(top, name)
+	}
+	return place{root: root, top: top, mount: fd}, nil
 }
 
 // mountDetached makes the mount from a cgroup namespace of its own. A mount made in the

@@ -1,6 +1,7 @@
 package cgroupv2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -41,7 +42,7 @@ func find(root string) (place, error) {
 		return place{}, fmt.Errorf("%q: is not below the cgroup2 mount", root)
 	}
 	for _, m := range mounts {
-		if isCgroup2(m.point) {
+		if isCgroup2(m.point) && !isReadOnly(m.point) {
 			return below(m, root)
 		}
 	}
@@ -76,6 +77,14 @@ func isCgroup2(dir string) bool {
 	return err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
+// isReadOnly says whether nothing can be written below the mount at dir, as in a container
+// that is not privileged.
+func isReadOnly(dir string) bool {
+	var st unix.Statfs_t
+	err := retry(func() error { return unix.Statfs(dir, &st) })
+	return err == nil && st.Flags&unix.ST_RDONLY != 0
+}
+
 // explicit checks a root that was asked for by its path.
 func explicit(root string, mounts []mount) (place, error) {
 	root = filepath.Clean(root)
@@ -97,8 +106,8 @@ func explicit(root string, mounts []mount) (place, error) {
 	return place{root: root, top: top, mount: -1}, nil
 }
 
-// below chooses the root under a mount: the one asked for by name, that of the delegated
-// unit around this process, or the default.
+// below chooses the root under a mount: the one asked for by name, that of the container
+// or the delegated unit around this process, or the default.
 func below(m mount, name string) (place, error) {
 	p := place{top: m.point, mount: -1}
 	if name != "" {
@@ -113,22 +122,34 @@ func below(m mount, name string) (place, error) {
 	if err != nil {
 		return p, failure("parse", "/proc/self/cgroup", err)
 	}
-	if p.root = delegatedUnit(m, self); p.root == "" {
+	own, ok := m.locate(self)
+	switch {
+	case !ok:
 		p.root = filepath.Join(m.point, defaultRoot)
+	case own == m.point:
+		p.root = topOrDefault(m.point)
+	default:
+		p.root = cmp.Or(delegatedUnit(m, own), filepath.Join(m.point, defaultRoot))
 	}
 	return p, nil
 }
 
-// delegatedUnit returns the cgroup of the systemd unit with Delegate= that this process is
-// in, or "". The process is in the unit's own cgroup, or in supervisor/ below it: since
+// topOrDefault chooses the root for a process that is in the top of what it sees: the top
+// itself, if that is the cgroup of a container. A cgroup below it would get no controllers
+// while this process stays in the top.
+func topOrDefault(top string) string {
+	if isInner(top) {
+		return top
+	}
+	return filepath.Join(top, defaultRoot)
+}
+
+// delegatedUnit returns the cgroup of the systemd unit with Delegate= that this process, whose
+// own cgroup is given, is in, or "". The process is in the unit's own cgroup, or in supervisor/ below it: since
 // an earlier Open, or because of DelegateSubgroup=supervisor (systemd 254). No cgroup
 // further up is looked at: what is delegated there is delegated to somebody else, such
 // as a user's service manager.
-func delegatedUnit(m mount, self string) string {
-	own, ok := m.locate(self)
-	if !ok || own == m.point {
-		return ""
-	}
+func delegatedUnit(m mount, own string) string {
 	if isDelegated(own) {
 		return own
 	}

@@ -34,8 +34,8 @@ type Tree struct {
 }
 
 // Open finds the place of a tree, makes what is not there, and enables the controllers.
-// It looks for the mount of cgroup2 in /proc/self/mountinfo. Where none is visible it
-// makes one of the cgroup that this process is in, for itself alone, if it may: neither
+// It looks for the mount of cgroup2 in /proc/self/mountinfo. Where none is visible that
+// can be written to it makes one of the cgroup that this process is in, for itself alone, if it may: neither
 // the host's mounts nor the options of its hierarchy change.
 //
 // This process is moved, to supervisor/, only if it is in the tree's root itself. Where

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -313,6 +315,38 @@ func TestOpenPrivateMount(t *testing.T) {
 	p.succeed(t)
 	if after := cgroup2Mounts(t); after != before {
 		t.Errorf("the host's mounts were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// TestOpenInContainer: a process alone in the cgroup that is all it sees works in it, with
+// all controllers, and leaves it as it was. What it sees is read-only where the container
+// is not privileged.
+func TestOpenInContainer(t *testing.T) {
+	kerneltest.VM(t)
+	for _, tt := range []struct {
+		name  string
+		flags int
+		want  string
+	}{
+		{"writable", 0, "^/sys/fs/cgroup$"},
+		{"read-only", unix.MS_RDONLY, "^/proc/self/fd/[0-9]+$"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(sandbox(t, "cpu", "memory", "io", "pids"), "container")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := os.Remove(dir); err != nil {
+					t.Error(err)
+				}
+			})
+			p := inDir(t, dir, "container", strconv.Itoa(tt.flags))
+			if got := p.lines.next(); !regexp.MustCompile(tt.want).MatchString(got) {
+				t.Errorf("Path = %q, want %s", got, tt.want)
+			}
+			p.succeed(t)
+		})
 	}
 }
 

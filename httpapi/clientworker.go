@@ -77,5 +77,5 @@ func (c *Client) Events(ctx context.Context, since int64) (*EventStream, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &EventStream{s}, nil
+	return &EventStream{s: s}, nil
 }

@@ -14,6 +14,13 @@
 //	POST   /v1/jobs/{id}/signal  send a signal to its main process    204
 //	PUT    /v1/jobs/{id}/stdin   write to its standard input          200
 //	GET    /v1/jobs/{id}/output  its output, from any point           200
+//	POST   /v1/calculate         start a calculate                    201, or 200
+//	POST   /v1/ping              the worker's time                    200
+//	GET    /v1/events            what happens, as it happens          200
+//	GET    /v1/worker            the worker as it is now              200
+//	POST   /v1/worker/start      have it take jobs                    200
+//	POST   /v1/worker/stop       have it take none                    200
+//	POST   /v1/worker/terminate  have it end                          200
 //	GET    /v1/whoami            who the client is, what it may do    200
 //	GET    /livez, /readyz       whether the worker serves            200
 //
@@ -21,8 +28,8 @@
 //
 // A body, but for that of PUT, is one JSON document in UTF-8, of media type application/json and at
 // most MaxBody bytes, sent within BodyTimeout. Names are snake_case and exact; an
-// unknown field, a field twice, null, a number 0 and anything after the document
-// are refused. A size is a number of bytes, a duration a string as in Go ("1h30m"),
+// unknown field, a field twice, null, a number 0 (but for a calculate's) and
+// anything after the document are refused. A size is a number of bytes, a duration a string as in Go ("1h30m"),
 // a time as in RFC 3339.
 //
 // Query parameters are named below. An unknown one, one given twice (but for
@@ -131,11 +138,101 @@
 //	                     Job-State and, once the job has one, Job-Exit-Code tell the
 //	                     rest; a response without Job-State was cut off.
 //
+// # The worker's state: /v1/worker
+//
+//	                         start
+//	[*] ─▶ -initial-state:  unready ⇄ ready
+//	                         stop
+//	either, by terminate or a signal ─▶ terminating ─▶ gone
+//
+// A worker that is unready refuses the data commands, with the problem unready:
+// POST /v1/jobs, /v1/calculate and /v1/ping. Everything else is served, and jobs that
+// run go on. The answer to GET is a Worker. That to start and stop is a WorkerChange,
+// {"state":"unready","changed":true}; both may be repeated, and then change nothing.
+//
+// terminate is answered first. Then the worker takes no more jobs, for good, stops
+// those that run, each within its grace period, ends all streams and exits; until
+// then it answers everything but data commands, start and stop, which are
+// shutting-down. To terminate twice changes nothing. A worker that is part of
+// another program, as that of jobcli run -local, refuses it as forbidden.
+//
+// # Ping: POST /v1/ping
+//
+// The answer is {"time":1795552408}: the worker's clock in Unix seconds, always an
+// integer.
+//
+// # Calculate: POST /v1/calculate
+//
+// The body is a CalculateRequest, {"seconds":1.5,"message":"done"}, both fields needed:
+// a number from 0 to the worker's -max-calculate, and up to MaxMessage bytes without
+// NUL. The answer is a Job, as to a start: a calculate is one, is listed, followed,
+// stopped and owned like one, and takes an Idempotency-Key. Its program is built into
+// the worker, which POST /v1/jobs can ask for as well:
+//
+//	{"builtin":true,"argv":["calculate","1.5","done"]}
+//
+// After its time its output is the message and a newline, the worker prints the
+// message, escaped, on its own standard output, and the event job.ended carries it. More
+// than -max-calculates at once are busy.
+//
+// # Events: GET /v1/events
+//
+// The answer is JSON lines, as for output, of what happens to the jobs that the client
+// may see and to the worker, until the client goes away:
+//
+//	{"type":"ping","next":1795552408000007}
+//	{"seq":1795552408000007,"time":"TIME","type":"job.created","job":"ID","owner":"alice","name":"build"}
+//	{"seq":1795552408000008,"time":"TIME","type":"job.started","job":"ID","owner":"alice","name":"build"}
+//	{"seq":1795552408000009,"time":"TIME","type":"job.signalled","job":"ID",…,"by":"bob","signal":"SIGHUP"}
+//	{"seq":1795552408000012,"time":"TIME","type":"job.ended","job":"ID",…,"verdict":{"reason":"exited","code":0},"message":"done"}
+//	{"seq":1795552408000013,"time":"TIME","type":"worker.unready","by":"carol"}
+//	{"type":"end","next":1795552408000014,"reason":"shutdown"}
+//
+//	since=N  after event number N, without a gap; without it from now on
+//
+// An event is an Event; its types are the Job and Worker constants:
+//
+//	job.created        the job has an id; only for one whose program could be executed
+//	job.started        and it has been
+//	job.signalled      by whom, and which signal; a stop too, with its stop signal
+//	job.oom            processes were killed at the job's memory limit; before job.ended
+//	job.ended          the verdict, and the message of a calculate that came to its end
+//	job.removed        by whom
+//	worker.ready       by whom, if somebody
+//	worker.unready     by whom, if somebody
+//	worker.terminating by whom, if somebody
+//
+// The events of one job come in this order, and each is told when it is so for all to
+// see: who has read job.ended finds the job ended, and may remove it. A job that a
+// worker finds ended when it is started, because the one before died, has its job.ended
+// then.
+//
+// Numbers rise by one from event to event, hidden ones included, and begin with the
+// time at which the worker was started, in microseconds since 1970: they stay below 2^53
+// and rise over restarts, as long as the clock is not set back that far. A ping comes
+// first, and at least every DefaultHeartbeat; its next is the number of the next event,
+// so that a client which sees little can keep up: it goes on with since=NEXT-1. A number
+// that is older than the newest 4096 events, or that this worker has not given, is
+// events-gone: some events are lost to the client, who looks at GET /v1/worker and
+// /v1/jobs and goes on from there. As for output, an answer without an end line was cut
+// off. A client that is too slow is cut, when it does not accept within WriteTimeout or
+// when what it needs next is no longer kept.
+//
+// # Rights
+//
+//	role      may
+//	admin     everything; worker.start, worker.stop and worker.terminate nobody else
+//	operator  worker.ping; job.start, which is what a calculate takes too; with their own
+//	          jobs everything
+//	viewer    read everything about all jobs
+//	all       worker.read; events.read, of the jobs that they see
+//
 // # Whoami, livez, readyz
 //
-// WhoAmI is what the worker makes of the client's certificate. /livez and /readyz
-// answer {"status":"ok"} to anyone with a certificate; a worker that shuts down
-// refuses every request, these too.
+// WhoAmI is what the worker makes of the client's certificate. /livez answers
+// {"status":"ok"} to anyone with a certificate, and /readyz if the worker is ready; else
+// that is the problem of a data command. When the streams have been ended every request
+// is shutting-down, these too.
 //
 // # Errors
 //
@@ -152,14 +249,15 @@
 //	TLS handshake, request header   HeaderTimeout each; the header 64 KiB
 //	request body                    MaxBody, within BodyTimeout; input has neither bound
 //	one piece of an answer          WriteTimeout to be accepted: some 256 KiB of
-//	                                output, or a whole answer of any other kind
+//	                                output, 8 events, or a whole answer of any
+//	                                other kind
 //	requests at once                250 on an HTTP/2 connection, each with up to 512 KiB
 //	                                of a body that is not read yet
 //	idle connection                 2 minutes; on HTTP/2 pinged after 15 s, and cut
 //	                                when the ping is not answered in 15 s
 //
 // A reader that is too slow loses its own stream and delays nobody: every stream
-// reads the job's log by itself, at its own pace.
+// reads the job's log, or the worker's events, by itself, at its own pace.
 //
 // The certificate, its CA and the policy are looked at for each request, and again
 // for each piece of a stream or of input and at each heartbeat. A stream that is no
@@ -170,7 +268,9 @@
 // Server.Shutdown refuses new requests with shutting-down, ends every stream of
 // lines with the reason shutdown, answers who waits for a job with the job as it
 // is, and who waits for a stop with shutting-down (the job is still being
-// stopped), as well as who writes input (it stays open). A raw stream is cut.
+// stopped), as well as who writes input (it stays open). A raw stream is cut. The
+// output of a job that is over is sent to its end instead. The worker of
+// cmd/jobworker ends its jobs before that: clients see how.
 //
 // # Who owns what
 //

@@ -84,22 +84,6 @@ func (x *exchange) allow(a authz.Action, id, owner string) error {
 	return nil
 }
 
-// stillAllowed decides again what was decided when a stream began: the
-// certificate may have expired, its CA may be gone, and the policy may be
-// another. Revocation, once there is such a thing, is a matter of
-// authz.ServerTLS.Identify and needs nothing here.
-func (x *exchange) stillAllowed(a authz.Action, j Job) error {
-	if err := x.identify(); err != nil {
-		return err
-	}
-	ok, reason := x.s.policy.Load().Allow(x.who, a, j.Owner)
-	if !ok {
-		x.audit(a, j.ID, j.Owner, false, reason)
-		return problem(TypeForbidden, string(a)+": "+reason)
-	}
-	return nil
-}
-
 func (x *exchange) audit(a authz.Action, id, owner string, ok bool, reason string) {
 	x.s.cfg.Audit.Log(x.r.Context(), authz.Decision{
 		Identity: x.who, RequestID: x.id, Action: a, Object: id, Owner: owner,
@@ -176,8 +160,11 @@ func (x *exchange) fail(err error) {
 	p.RequestID = x.id
 	h := x.w.Header()
 	h.Set("Content-Type", mediaProblem)
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Status {
+	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
 	}
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -238,6 +238,14 @@ func TestRequests(t *testing.T) {
 	c.Output(ctx, id, httpapi.OutputOptions{Offset: 1, TailLines: 2, Since: time.Unix(0, 5).UTC(), Source: stream.Stderr, Limit: 4, Follow: true})
 	c.Remove(ctx, id)
 	c.Status(ctx, "../x")
+	c.Worker(ctx)
+	c.StartWorker(ctx)
+	c.StopWorker(ctx)
+	c.TerminateWorker(ctx)
+	c.Ping(ctx)
+	c.Calculate(ctx, httpapi.CalculateRequest{Seconds: 0, Message: ""}, "k")
+	c.Events(ctx, 0)
+	c.Events(ctx, 5)
 	want := []string{
 		`POST /v1/jobs k {"argv":["a"]}`,
 		`POST /v1/jobs?follow=true  {"argv":["a"]}`,
@@ -248,6 +256,14 @@ func TestRequests(t *testing.T) {
 		`GET /v1/jobs/` + id + `/output?follow=true&limit=4&offset=1&since=1970-01-01T00%3A00%3A00.000000005Z&stream=stderr&tail_lines=2`,
 		`DELETE /v1/jobs/` + id,
 		`GET /v1/jobs/-..%2Fx`,
+		`GET /v1/worker`,
+		`POST /v1/worker/start`,
+		`POST /v1/worker/stop`,
+		`POST /v1/worker/terminate`,
+		`POST /v1/ping`,
+		`POST /v1/calculate k {"seconds":0,"message":""}`,
+		`GET /v1/events`,
+		`GET /v1/events?since=5`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("requests:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -7,22 +7,25 @@ import (
 	"jobworker/job"
 )
 
-// faults are the errors of package job that are the client's to handle.
+// faults are the errors of package job that are the client's to handle, and what
+// to say that the title does not.
 var faults = []struct {
-	err  error
-	kind string
+	err          error
+	kind, detail string
 }{
-	{job.ErrEnded, TypeJobEnded},
-	{job.ErrRunning, TypeJobRunning},
-	{job.ErrKeyReused, TypeKeyReused},
-	{job.ErrNoStdin, TypeNoStdin},
-	{job.ErrStdinBusy, TypeStdinBusy},
-	{job.ErrStdinOffset, TypeStdinOffset},
-	{job.ErrStdinClosed, TypeStdinClosed},
-	{job.ErrNoUID, TypeNoCapacity},
-	{job.ErrClosed, TypeShuttingDown},
-	{errShutdown, TypeShuttingDown},
-	{context.Canceled, TypeShuttingDown}, // where it was the client nobody reads it
+	{job.ErrEnded, TypeJobEnded, ""},
+	{job.ErrRunning, TypeJobRunning, ""},
+	{job.ErrUnready, TypeUnready, "the worker is unready: type start in jobcli console, or POST /v1/worker/start"},
+	{job.ErrKeyReused, TypeKeyReused, ""},
+	{job.ErrBusy, TypeBusy, job.ErrBusy.Error()},
+	{job.ErrNoStdin, TypeNoStdin, ""},
+	{job.ErrStdinBusy, TypeStdinBusy, ""},
+	{job.ErrStdinOffset, TypeStdinOffset, ""},
+	{job.ErrStdinClosed, TypeStdinClosed, ""},
+	{job.ErrNoUID, TypeNoCapacity, ""},
+	{job.ErrClosed, TypeShuttingDown, ""},
+	{errShutdown, TypeShuttingDown, ""},
+	{context.Canceled, TypeShuttingDown, ""}, // where it was the client nobody reads it
 }
 
 // problemOf returns the answer for err. What is not known is internal, and what
@@ -54,7 +57,7 @@ func problemOf(err error) *Problem {
 	}
 	for _, f := range faults {
 		if errors.Is(err, f.err) {
-			return problem(f.kind, "")
+			return problem(f.kind, f.detail)
 		}
 	}
 	return problem(TypeInternal, "see the worker's log")

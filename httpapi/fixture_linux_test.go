@@ -85,12 +85,15 @@ func newFixture(t testing.TB, change func(*httpapi.Config)) *fixture {
 	t.Helper()
 	kerneltest.Root(t)
 	f := &fixture{TB: t, logs: newRecords(t)}
-	f.worker = newWorker(t, slog.New(f.logs))
 	f.makeCertificates()
-	cfg := httpapi.Config{Worker: f.worker, TLS: f.tls, Audit: authz.NewAudit(slog.New(f.logs)), Log: slog.New(f.logs)}
+	cfg := httpapi.Config{TLS: f.tls, Audit: authz.NewAudit(slog.New(f.logs)), Log: slog.New(f.logs)}
 	if change != nil {
 		change(&cfg)
 	}
+	if cfg.Worker == nil {
+		cfg.Worker = newWorker(t, cfg.Log)
+	}
+	f.worker = cfg.Worker
 	f.server = httpapi.NewServer(cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,14 +117,19 @@ func newFixture(t testing.TB, change func(*httpapi.Config)) *fixture {
 
 var workers atomic.Int64
 
-func newWorker(t testing.TB, log *slog.Logger) *job.Worker {
+func newWorker(t testing.TB, log *slog.Logger, change ...func(*job.Config)) *job.Worker {
 	t.Helper()
-	w, err := job.Open(job.Config{
+	cfg := job.Config{
 		StateDir:                filepath.Join(stateParent(t), "state"),
 		CgroupRoot:              fmt.Sprintf("httpapi-%d-%d", os.Getpid(), workers.Add(1)),
+		Spare:                   true,
 		AllowMissingControllers: true,
 		Log:                     log,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	w, err := job.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +258,22 @@ func (f *fixture) start(c *httpapi.Client, script string) httpapi.Job {
 	if err != nil {
 		f.Fatal(err)
 	}
+	return j
+}
+
+// startReady starts a job and waits until it has written a line "ready".
+func (f *fixture) startReady(c *httpapi.Client, spec httpapi.Spec) httpapi.Job {
+	f.Helper()
+	j, err := c.Start(f.Context(), spec, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := c.Output(f.Context(), j.ID, httpapi.OutputOptions{Follow: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer s.Close()
+	awaitOutput(f, s, "ready\n")
 	return j
 }
 

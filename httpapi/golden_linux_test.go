@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"jobworker/httpapi"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -82,6 +84,26 @@ var goldens = map[string][]call{
 		{"GET", "/v1/jobs/aaaaaaaaaaaaaaaaaaaaaaaaaa", "", ""},
 		{"POST", "/v1/jobs", "Content-Type: text/plain", "hello"},
 	},
+	"worker": {
+		{"GET", "/v1/worker", "", ""},
+		{"POST", "/v1/ping", "", ""},
+		{"POST", "/v1/calculate", asJSON + "\nIdempotency-Key: sum-1", `{"seconds":1.5,"message":"a < b"}`},
+		{"GET", "/v1/jobs/JOB?wait=60s", "", ""},
+		{"POST", "/v1/calculate", asJSON + "\nIdempotency-Key: sum-1", `{"seconds":1.5,"message":"a < b"}`},
+		{"GET", "/v1/jobs/JOB/output", "", ""},
+		{"POST", "/v1/calculate", asJSON, `{"message":"x"}`},
+		{"POST", "/v1/calculate", asJSON, `{"seconds":3600.5,"message":"x"}`},
+		{"POST", "/v1/worker/stop", "", ""},
+		{"POST", "/v1/worker/stop", "", ""},
+		{"GET", "/v1/worker", "", ""},
+		{"POST", "/v1/ping", "", ""},
+		{"POST", "/v1/jobs", asJSON, `{"argv":["true"]}`},
+		{"GET", "/readyz", "", ""},
+		{"POST", "/v1/worker/start", "", ""},
+		{"POST", "/v1/worker/start", "", ""},
+		{"POST", "/v1/worker/terminate", "", ""},
+		{"GET", "/v1/events?since=7", "", ""},
+	},
 }
 
 func TestGolden(t *testing.T) {
@@ -89,7 +111,11 @@ func TestGolden(t *testing.T) {
 		for _, proto := range protocols {
 			t.Run(name+"/"+proto, func(t *testing.T) {
 				f := newFixture(t, nil)
-				c := f.plain(proto, f.identity("alice", 0, operator))
+				group := operator
+				if name == "worker" {
+					group = admin
+				}
+				c := f.plain(proto, f.identity("alice", 0, group))
 				compare(t, filepath.Join("testdata", name+".http"), f.transcript(c, calls))
 			})
 		}
@@ -161,6 +187,7 @@ var unstable = [][2]string{
 	{`"request_id":"[A-Z2-7]{26}"`, `"request_id":"REQUEST"`},
 	{`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"`, `"TIME"`},
 	{`"fingerprint":"[0-9a-f]{64}"`, `"fingerprint":"SHA256"`},
+	{`"(time|seq|event|next)":\d{10,}`, `"$1":NUMBER`},
 	{`"usage":\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}`, `"usage":USAGE`},
 	{`"limits":\{("cpu_weight":100)?,?("memory_bytes":1073741824)?,?("pids":512)?\},`, ``}, // in force only where the controllers are there
 }
@@ -173,6 +200,50 @@ func stable(s, job string) string {
 		s = strings.ReplaceAll(s, job, "JOB")
 	}
 	return s
+}
+
+// TestGoldenEvents pins the lines of events.
+func TestGoldenEvents(t *testing.T) {
+	for _, proto := range protocols {
+		t.Run(proto, func(t *testing.T) {
+			f := newFixture(t, nil)
+			resp := f.open(t.Context(), f.plain(proto, f.identity("alice", 0, admin)), "/v1/events", "")
+			c := f.client("alice", admin)
+			spec := shell("echo ready; exec sleep 1000")
+			spec.Name = "nightly"
+			j := f.startReady(c, spec)
+			if _, err := c.StopWorker(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.StartWorker(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Signal(t.Context(), j.ID, "WINCH"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Stop(t.Context(), j.ID, httpapi.StopRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Remove(t.Context(), j.ID); err != nil {
+				t.Fatal(err)
+			}
+			sum, err := c.Calculate(t.Context(), httpapi.CalculateRequest{Seconds: 0.01, Message: "a < b\n"}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.ended(c, sum.ID)
+			f.worker.Terminate("alice")
+			if err := f.server.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			lines := strings.ReplaceAll(stable(string(b), j.ID), sum.ID, "SUM")
+			compare(t, filepath.Join("testdata", "events.jsonl"), lines)
+		})
+	}
 }
 
 func compare(t *testing.T, path, got string) {

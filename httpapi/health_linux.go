@@ -14,6 +14,13 @@ func (x *exchange) whoami() error {
 	})
 }
 
-// live serves GET /livez and GET /readyz: a worker that serves is ready, and one
-// that shuts down refuses every request.
+// live serves GET /livez.
 func (x *exchange) live() error { return x.reply(http.StatusOK, health{"ok"}) }
+
+// ready serves GET /readyz.
+func (x *exchange) ready() error {
+	if err := x.takesWork(); err != nil {
+		return err
+	}
+	return x.live()
+}

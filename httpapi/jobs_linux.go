@@ -16,7 +16,7 @@ import (
 
 // start serves POST /v1/jobs.
 func (x *exchange) start() error {
-	if err := x.allow(authz.JobStart, "", ""); err != nil {
+	if err := x.allowWork(authz.JobStart); err != nil {
 		return err
 	}
 	follow, err := x.query.bool("follow")
@@ -191,7 +191,7 @@ func (x *exchange) signal() error {
 	if err != nil {
 		return err
 	}
-	if err := x.s.cfg.Worker.Signal(j.ID, req.Signal); err != nil {
+	if err := x.s.cfg.Worker.Signal(j.ID, req.Signal, x.who.User); err != nil {
 		return err
 	}
 	x.write(http.StatusNoContent, nil)
@@ -204,7 +204,7 @@ func (x *exchange) remove() error {
 	if err != nil {
 		return err
 	}
-	if err := x.s.cfg.Worker.Remove(x.r.Context(), j.ID); err != nil {
+	if err := x.s.cfg.Worker.Remove(x.r.Context(), j.ID, x.who.User); err != nil {
 		return err
 	}
 	x.write(http.StatusNoContent, nil)

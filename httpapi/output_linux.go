@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"jobworker/authz"
@@ -23,6 +21,10 @@ type outputStream struct {
 	rd  *stream.Reader
 	raw bool
 	buf []byte // payload of the lines at hand, if raw
+
+	// rest is whether the server ends, but the job is over: then what is
+	// left of its output is there, and is not waited for.
+	rest bool
 }
 
 // stream answers with the output of j that q selects. It returns an error only
@@ -43,26 +45,19 @@ func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
 	if x.r.Method == http.MethodHead {
 		return nil
 	}
-	if err := o.run(); err != nil {
-		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelInfo, "stream cut",
-			slog.String("request_id", x.id), slog.String("job", j.ID), slog.String("user", x.who.User), slog.String("error", err.Error()))
-		panic(http.ErrAbortHandler)
-	}
+	x.cut(o.run(), j.ID)
 	return nil
 }
 
 func (o *outputStream) header() {
-	h := o.w.Header()
-	switch accept := o.r.Header.Get("Accept"); {
-	case o.raw:
+	if o.raw {
+		h := o.w.Header()
 		h.Set("Content-Type", mediaRaw)
 		h.Set("Trailer", "Job-State, Job-Exit-Code")
-	case strings.Contains(accept, mediaNDJSON) && !strings.Contains(accept, mediaLines):
-		h.Set("Content-Type", mediaNDJSON)
-	default:
-		h.Set("Content-Type", mediaLines)
+		o.w.WriteHeader(http.StatusOK)
+		return
 	}
-	o.w.WriteHeader(http.StatusOK)
+	o.beginLines()
 }
 
 // run sends the headers at once, then lines until there are no more.
@@ -76,33 +71,39 @@ func (o *outputStream) run() error {
 			err = o.lines(lines)
 		case err == io.EOF:
 			return o.end(o.rd.End())
-		case context.Cause(o.r.Context()) == errShutdown:
+		case o.shutdown(err) && o.over():
+			o.rest, err = true, nil
+		case o.shutdown(err):
 			end := o.rd.End()
 			end.Reason = stream.EndShutdown
 			return o.end(end)
-		case o.r.Context().Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		case o.silent(err):
 			err = o.idle()
 		}
 	}
 	return err
 }
 
-// next waits for lines until the client has to be told that the stream lives,
-// or its certificate ends.
+// next waits for lines until the client has to be told that the stream lives.
 func (o *outputStream) next() ([]byte, error) {
-	if err := o.stillAllowed(authz.JobOutput, o.job); err != nil {
+	if err := o.stillAllowed(authz.JobOutput, o.job.ID, o.job.Owner); err != nil {
 		return nil, err
+	}
+	if o.rest {
+		return o.rd.Next(context.WithoutCancel(o.r.Context()))
 	}
 	if err := o.r.Context().Err(); err != nil {
 		return nil, err
 	}
-	wake := time.Now().Add(o.s.cfg.Heartbeat)
-	if expiry := o.who.NotAfter.Add(time.Millisecond); expiry.Before(wake) {
-		wake = expiry
-	}
-	ctx, cancel := context.WithDeadline(o.r.Context(), wake)
+	ctx, cancel := o.untilHeartbeat(time.Now())
 	defer cancel()
 	return o.rd.Next(ctx)
+}
+
+// over reports whether the job is.
+func (o *outputStream) over() bool {
+	j, err := o.s.cfg.Worker.Status(o.job.ID)
+	return err == nil && j.State == Ended
 }
 
 func (o *outputStream) lines(lines []byte) error {
@@ -150,7 +151,7 @@ func (o *outputStream) end(f stream.Frame) error {
 // removed in the meantime is as it was when the stream began.
 func (o *outputStream) final(end stream.Frame) (j Job, err error) {
 	if end.Reason == stream.EndComplete {
-		j, err = o.s.cfg.Worker.Wait(o.r.Context(), o.job.ID)
+		j, err = o.s.cfg.Worker.Wait(context.WithoutCancel(o.r.Context()), o.job.ID)
 	} else {
 		j, err = o.s.cfg.Worker.Status(o.job.ID)
 	}

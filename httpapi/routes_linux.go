@@ -27,9 +27,16 @@ func routes() []route {
 		{"POST", "/v1/jobs/{id}/signal", true, nil, (*exchange).signal},
 		{"PUT", "/v1/jobs/{id}/stdin", true, []string{"offset", "close"}, (*exchange).stdin},
 		{"GET", "/v1/jobs/{id}/output", false, output, (*exchange).output},
+		{"POST", "/v1/calculate", true, nil, (*exchange).calculate},
+		{"POST", "/v1/ping", false, nil, (*exchange).ping},
+		{"GET", "/v1/events", false, []string{"since"}, (*exchange).events},
+		{"GET", "/v1/worker", false, nil, (*exchange).worker},
+		{"POST", "/v1/worker/start", false, nil, (*exchange).startWorker},
+		{"POST", "/v1/worker/stop", false, nil, (*exchange).stopWorker},
+		{"POST", "/v1/worker/terminate", false, nil, (*exchange).terminate},
 		{"GET", "/v1/whoami", false, nil, (*exchange).whoami},
 		{"GET", "/livez", false, nil, (*exchange).live},
-		{"GET", "/readyz", false, nil, (*exchange).live},
+		{"GET", "/readyz", false, nil, (*exchange).ready},
 	}
 }
 

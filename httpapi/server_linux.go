@@ -22,6 +22,11 @@ type Config struct {
 	Audit  *authz.Audit     // gets every decision; nil: they are not logged
 	Log    *slog.Logger     // faults of the worker and refused connections; nil: not logged
 
+	// Terminate begins the end of the program, once, after a client was
+	// told that it will come. It must not block. nil: the worker is part of
+	// a program that does not end for a client, and terminate is refused.
+	Terminate func()
+
 	// Heartbeat is the longest that a following stream is silent. Zero means
 	// DefaultHeartbeat; a longer one does too, since clients rely on it.
 	Heartbeat time.Duration

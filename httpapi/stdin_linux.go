@@ -144,7 +144,7 @@ func (s *inputStream) copy() error {
 }
 
 func (s *inputStream) write(p []byte) error {
-	if err := s.stillAllowed(authz.JobStdin, s.job); err != nil {
+	if err := s.stillAllowed(authz.JobStdin, s.job.ID, s.job.Owner); err != nil {
 		return &job.StdinError{Err: err, Accepted: s.in.Accepted()}
 	}
 	_, err := s.in.Write(p)

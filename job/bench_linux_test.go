@@ -25,7 +25,7 @@ var bwrapArgs = []string{"--unshare-all", "--ro-bind", "/usr", "/usr", "--symlin
 	"--symlink", "usr/lib64", "/lib64", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "/bin/true"}
 
 func benchmarkStart(b *testing.B, dir string) {
-	w := openWorker(b, dir)
+	w := openWorker(b, dir, func(c *job.Config) { c.Spare = true })
 	var jobs, peers []time.Duration
 	for b.Loop() {
 		begin := time.Now()

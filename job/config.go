@@ -1,8 +1,11 @@
 package job
 
 import (
+	"cmp"
 	"log/slog"
 	"path/filepath"
+	"strconv"
+	"time"
 )
 
 // A Config says where a Worker keeps its state and what its jobs get.
@@ -34,6 +37,22 @@ type Config struct {
 	// jobs may read.
 	Expose []string
 
+	// Spare keeps what the next job needs ready: its namespaces, its cgroups
+	// and its nsinit, some 2 MiB of memory. A start then takes half as long.
+	Spare bool
+
+	// Unready makes the worker start no jobs until SetReady says so.
+	Unready bool
+
+	// MaxCalculate is the longest that a calculate may take, MaxCalculates
+	// how many there may be at once. 0 means an hour and 256.
+	MaxCalculate  time.Duration
+	MaxCalculates int
+
+	// History is how many of the newest events are kept for those who were
+	// away. 0 means 4096.
+	History int
+
 	// Log receives what no caller can be told. nil means nobody does.
 	Log *slog.Logger
 }
@@ -44,6 +63,10 @@ const (
 	DefaultUIDCount = 65536
 	DefaultMemory   = 1 << 30 // bytes
 	DefaultPids     = 512
+
+	DefaultMaxCalculate  = time.Hour
+	DefaultMaxCalculates = 256
+	DefaultHistory       = 4096 // events
 )
 
 // minUID is the first user id that is not the system's, by UID_MIN of
@@ -64,6 +87,9 @@ func (c Config) withDefaults() Config {
 	if c.DefaultPids == 0 {
 		c.DefaultPids = DefaultPids
 	}
+	c.MaxCalculate = cmp.Or(c.MaxCalculate, DefaultMaxCalculate)
+	c.MaxCalculates = cmp.Or(c.MaxCalculates, DefaultMaxCalculates)
+	c.History = cmp.Or(c.History, DefaultHistory)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -81,6 +107,12 @@ func (c Config) validate() error {
 		return &FieldError{"uid base", formatNumber(float64(c.UIDBase)), "must be 1000 or more: the ids below are the system's"}
 	case uint64(c.UIDBase)+uint64(c.UIDCount) > 1<<32-2:
 		return &FieldError{"uid count", formatNumber(float64(c.UIDCount)), "goes beyond the largest user id, 4294967293"}
+	case c.MaxCalculate < 0 || c.MaxCalculate > maxDuration:
+		return &FieldError{"longest calculate", c.MaxCalculate.String(), "must not be negative or longer than ten years"}
+	case c.MaxCalculates < 0:
+		return &FieldError{"calculates at once", strconv.Itoa(c.MaxCalculates), "must not be negative"}
+	case c.History < 0:
+		return &FieldError{"history", strconv.Itoa(c.History), "must not be negative"}
 	}
 	l := Limits{MemoryBytes: c.DefaultMemory, Pids: c.DefaultPids}
 	if err := l.validate(); err != nil {

@@ -21,6 +21,19 @@
 // it. A job that is reported as ended has no process left, its output is
 // complete and on disk, and its [Verdict] is final.
 //
+// # The worker
+//
+// A Worker is ready or unready, and Start is refused in the latter; Terminate makes it
+// refuse for good. Nothing of that touches jobs that run: Drain and Shutdown end them.
+//
+// What happens to jobs and to the worker is an [Event]. The newest are kept in memory,
+// in a ring; a reader (Events) is a position in it, so that publishing waits for nobody
+// and a reader that is too slow is told what it has lost. A job is published when it
+// has been started: one that could not be leaves no event.
+//
+// One program is built in: calculate (CalculateSpec), which takes a while and prints a
+// message. It is executed from the same binary as nsinit, as a job like any other.
+//
 // # Files
 //
 // A worker's state directory is private to root and to one worker at a time,
@@ -35,7 +48,8 @@
 //	          scratch/      the job's /scratch, where it is not a tmpfs
 //
 // The record of a job is renamed into place before its first process exists,
-// so that whoever comes after a crash knows of every job there can be.
+// or knows of it, so that whoever comes after a crash knows of every job there
+// can be. A directory without a record is one of which no job came.
 //
 // # Standard input
 //
@@ -54,13 +68,18 @@
 // the running binary: a program that opens a Worker must call nsinit.MaybeRun
 // as the first statement of main.
 //
+// With Config.Spare one is made in advance, in its own namespaces and cgroups, and
+// waits for the next job: it holds nothing of any job, serves one, and ends with
+// the worker. One that has missed a mount of the host is not used.
+//
 // # Concurrency
 //
 // A Worker is safe for concurrent use. Each running job has one goroutine,
 // which waits for it and makes every change of its state; everyone else reads
 // that state under the job's mutex and waits on a channel that is closed when
 // the job is over. No lock is held while waiting for a process, a grace period
-// or a disk.
+// or a disk. Events are published under the mutex of what they tell of, which gives
+// them its order: the job's or the worker's, then that of the ring.
 //
 // Types and validation are the same on every system; a Worker is there on Linux
 // only.

@@ -10,13 +10,16 @@ import (
 
 // Errors that callers tell apart with errors.Is.
 var (
-	ErrNotFound  = errors.New("no such job")                              // the id is unknown or malformed
-	ErrEnded     = errors.New("the job has ended")                        // Signal or Stdin of a job that is over
-	ErrRunning   = errors.New("the job has not ended")                    // Remove of a job that is not over
-	ErrKeyReused = errors.New("the key was used for a different job")     // Start with the key of another Spec
-	ErrPageToken = errors.New("the page token is not one of this worker") // List with a token it did not give
-	ErrClosed    = errors.New("the worker is shutting down")              // anything after Shutdown
-	ErrNoUID     = errors.New("no free user id for another job")          // Start when -uid-count jobs have files
+	ErrNotFound   = errors.New("no such job")                                  // the id is unknown or malformed
+	ErrEnded      = errors.New("the job has ended")                            // Signal or Stdin of a job that is over
+	ErrRunning    = errors.New("the job has not ended")                        // Remove of a job that is not over
+	ErrKeyReused  = errors.New("the key was used for a different job")         // Start with the key of another Spec
+	ErrPageToken  = errors.New("the page token is not one of this worker")     // List with a token it did not give
+	ErrUnready    = errors.New("the worker is not ready")                      // Start while the worker takes no jobs
+	ErrClosed     = errors.New("the worker is shutting down")                  // Start and SetReady after Terminate, Shutdown a second time
+	ErrNoUID      = errors.New("no free user id for another job")              // Start when -uid-count jobs have files
+	ErrBusy       = errors.New("too many calculates at once")                  // Start of one above Config.MaxCalculates
+	ErrEventsGone = errors.New("the worker does not have all of these events") // Events after a number that is too old, or none of this worker
 
 	ErrNoStdin     = errors.New("the job has no standard input")                    // Stdin of a job started without
 	ErrStdinBusy   = errors.New("somebody else writes to the job's standard input") // Stdin while there is another

@@ -31,7 +31,7 @@ type Event struct {
 
 // Types of an Event.
 const (
-	JobCreated   = "job.created"   // it has an id
+	JobCreated   = "job.created"   // it has an id; not published of a job that could not be started
 	JobStarted   = "job.started"   // its program has been executed
 	JobSignalled = "job.signalled" // somebody sent its main process a signal, or stops it
 	JobOOM       = "job.oom"       // processes of it were killed for want of memory under its limit
@@ -42,6 +42,3 @@ const (
 	WorkerUnready     = "worker.unready"
 	WorkerTerminating = "worker.terminating"
 )
-
-// MaxMessage is the longest message of a calculate, in bytes.
-const MaxMessage = 4 << 10

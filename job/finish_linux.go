@@ -21,7 +21,7 @@ import (
 //	cgroup removed
 //	exit frame appended  the log is complete, and on disk
 //	record written       on disk
-//	state published      and done closed, by the caller
+//	state published      then done closed and events published, by the caller
 //
 // What goes wrong is logged, and the next step taken: a job has to end.
 func (t *task) finish() { t.closeBooks(t.cleanUp()) }
@@ -34,7 +34,7 @@ func (t *task) closeBooks(usage Usage) {
 	r.OutputBytes, err = t.endLog(e, r)
 	t.complain("end log", err)
 	t.complain("write record", t.writeFinal(r))
-	t.publish(r)
+	t.show(r)
 }
 
 // finalRecord describes the job as it ended.
@@ -50,8 +50,8 @@ func (t *task) finalRecord(e *nsinit.Exit, usage Usage) *record {
 		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, StdinBytes: t.input.accepted, Verdict: &v}
 }
 
-// publish makes r what everyone sees of the job, all at once.
-func (t *task) publish(r *record) {
+// show makes r what everyone sees of the job, all at once.
+func (t *task) show(r *record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.startedAt, t.endedAt, t.limits = r.StartedAt, r.EndedAt, r.Limits

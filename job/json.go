@@ -24,9 +24,9 @@ func ParseSpec(r io.Reader) (Spec, error) {
 // DecodeJSON reads one JSON value into *v, a struct, and refuses with a
 // *FieldError what encoding/json would let pass: unknown fields, fields in
 // another case, a field twice (it takes the last: `{"owner":"alice","Owner":"eve"}`),
-// bytes after the value, invalid UTF-8 (it stores U+FFFD), null, and a number 0,
-// which would read as if the field were absent. An error of r is returned as it
-// is.
+// bytes after the value, invalid UTF-8 (it stores U+FFFD), null, and a number 0
+// for a field that is no pointer, where it would read as if the field were absent.
+// An error of r is returned as it is.
 func DecodeJSON(r io.Reader, v any) error {
 	b, err := io.ReadAll(r)
 	if err != nil {
@@ -61,7 +61,8 @@ var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 // checkJSON consumes one value that is meant for a t. Recursion is bounded by
 // the depth of t, not by the input.
 func checkJSON(dec *json.Decoder, t reflect.Type, path string) error {
-	if t.Kind() == reflect.Pointer {
+	pointer := t.Kind() == reflect.Pointer
+	if pointer {
 		t = t.Elem()
 	}
 	if reflect.PointerTo(t).Implements(unmarshaler) {
@@ -75,7 +76,7 @@ func checkJSON(dec *json.Decoder, t reflect.Type, path string) error {
 	case json.Delim:
 		return checkComposite(dec, tok, t, path)
 	case json.Number:
-		return checkNumber(tok, t, path)
+		return checkNumber(tok, t, path, pointer)
 	case nil:
 		return &FieldError{path, "null", "leave the field out instead"}
 	case string:
@@ -144,7 +145,7 @@ func member(t reflect.Type, key string) (reflect.Type, bool) {
 	return nil, false
 }
 
-func checkNumber(n json.Number, t reflect.Type, path string) error {
+func checkNumber(n json.Number, t reflect.Type, path string, zero bool) error {
 	var err error
 	switch t.Kind() {
 	case reflect.Int, reflect.Int64:
@@ -157,7 +158,7 @@ func checkNumber(n json.Number, t reflect.Type, path string) error {
 	if err != nil {
 		return &FieldError{path, n.String(), wanted(t)}
 	}
-	if f, _ := n.Float64(); f == 0 {
+	if f, _ := n.Float64(); f == 0 && !zero {
 		return &FieldError{path, n.String(), "must not be 0; leave it out for the default"}
 	}
 	return nil
@@ -188,7 +189,7 @@ func wanted(t reflect.Type) string {
 	case reflect.Int, reflect.Int64:
 		return "must be a whole number that fits in 64 bits"
 	case reflect.Float64:
-		return "must be a number"
+		return "must be a number that fits in 64 bits"
 	case reflect.Slice:
 		return "must be an array"
 	}

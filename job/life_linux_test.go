@@ -203,7 +203,7 @@ func TestSignals(t *testing.T) {
 	defer r.Close()
 	got := ""
 	for _, s := range []string{"HUP", "int", "SIGUSR1", "URG", "WINCH", "PROF", "SIGRTMIN"} {
-		if err := w.Signal(j.ID, s); err != nil {
+		if err := w.Signal(j.ID, s, "bob"); err != nil {
 			t.Fatalf("signal %s: %v", s, err)
 		}
 		want := "got " + strings.TrimPrefix(strings.ToUpper(s), "SIG") + "\n"
@@ -223,17 +223,17 @@ func TestSignals(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"STOP", "CONT", "TERM"} {
-		if err := w.Signal(j.ID, s); err != nil {
+		if err := w.Signal(j.ID, s, "bob"); err != nil {
 			t.Fatalf("signal %s: %v", s, err)
 		}
 	}
 	if j := wait(t, w, j.ID); verdict(j) != "exited 9" {
 		t.Errorf("verdict %q, want exited 9", verdict(j))
 	}
-	if err := w.Signal(j.ID, "TERM"); !errors.Is(err, job.ErrEnded) {
+	if err := w.Signal(j.ID, "TERM", "bob"); !errors.Is(err, job.ErrEnded) {
 		t.Errorf("signal to an ended job: %v, want ErrEnded", err)
 	}
-	if _, ok := errors.AsType[*job.FieldError](w.Signal(j.ID, "SIGNOPE")); !ok {
+	if _, ok := errors.AsType[*job.FieldError](w.Signal(j.ID, "SIGNOPE", "bob")); !ok {
 		t.Error("SIGNOPE was accepted")
 	}
 }
@@ -309,7 +309,7 @@ func TestListPages(t *testing.T) {
 			got = append(got, j.ID)
 		}
 		if page == 0 { // a page's last job may go away between two pages
-			if err := w.Remove(t.Context(), jobs[2].ID); err != nil {
+			if err := w.Remove(t.Context(), jobs[2].ID, "bob"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -336,14 +336,14 @@ func TestListPages(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	dir := t.TempDir()
-	w := openWorker(t, dir, func(c *job.Config) { c.UIDCount = 1 })
+	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.UIDCount = 1 })
 	// A job's files are deleted, never what they point to.
 	victim := filepath.Join(dir, "victim")
 	if err := os.WriteFile(victim, []byte("here"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	j := started(t, w, sh("mkdir -p a/b; ln -s "+dir+" a/link; ln -s "+victim+" a/b/link; echo ready; exec sleep 1000"))
-	if err := w.Remove(t.Context(), j.ID); !errors.Is(err, job.ErrRunning) {
+	if err := w.Remove(t.Context(), j.ID, "bob"); !errors.Is(err, job.ErrRunning) {
 		t.Fatalf("remove of a running job: %v", err)
 	}
 	if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: sh("true")}); !errors.Is(err, job.ErrNoUID) {
@@ -352,7 +352,7 @@ func TestRemove(t *testing.T) {
 	if _, err := w.Stop(t.Context(), j.ID, job.StopOptions{By: "bob"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Remove(t.Context(), j.ID); err != nil {
+	if err := w.Remove(t.Context(), j.ID, "bob"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Status(j.ID); !errors.Is(err, job.ErrNotFound) {
@@ -382,7 +382,7 @@ func TestRemoveDeep(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	err := w.Remove(t.Context(), j.ID)
+	err := w.Remove(t.Context(), j.ID, "bob")
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestSignalFlood(t *testing.T) {
 	w := openWorker(t, t.TempDir())
 	j := started(t, w, sh("trap '' USR1; echo ready; exec sleep 1000"))
 	for range 100_000 {
-		if err := w.Signal(j.ID, "USR1"); err != nil && !errors.Is(err, unix.EAGAIN) {
+		if err := w.Signal(j.ID, "USR1", "bob"); err != nil && !errors.Is(err, unix.EAGAIN) {
 			t.Fatal(err)
 		}
 	}
@@ -425,7 +425,7 @@ func TestUnknownIDs(t *testing.T) {
 		_, stop := w.Stop(t.Context(), id, job.StopOptions{})
 		_, wait := w.Wait(t.Context(), id)
 		_, out := w.Output(id, stream.Query{})
-		for _, err := range []error{status, stop, wait, out, w.Signal(id, "TERM"), w.Remove(t.Context(), id)} {
+		for _, err := range []error{status, stop, wait, out, w.Signal(id, "TERM", "bob"), w.Remove(t.Context(), id, "bob")} {
 			if !errors.Is(err, job.ErrNotFound) {
 				t.Errorf("id %q: %v, want ErrNotFound", id, err)
 			}

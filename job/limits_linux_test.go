@@ -56,7 +56,14 @@ func TestMemoryLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := sh("sleep 1000 & " + script + "; echo survived")
 			s.Limits.MemoryBytes = 32 << 20
+			e, err := w.Events(0)
+			if err != nil {
+				t.Fatal(err)
+			}
 			j, out := run(t, w, s)
+			if got, want := words(until(t, e, job.JobEnded)), "job.created, job.started, job.oom, job.ended oom_killed"; got != want {
+				t.Errorf("events %s, want %s", got, want)
+			}
 			if verdict(j) != "oom_killed SIGKILL" || out != "" {
 				t.Errorf("verdict %q, output %q", verdict(j), out)
 			}
@@ -152,7 +159,7 @@ func TestDefaults(t *testing.T) {
 // TestUnenforceable: a limit that cannot be had refuses the job, and says why.
 func TestUnenforceable(t *testing.T) {
 	dir := t.TempDir()
-	w := openWorker(t, dir)
+	w := openWorker(t, dir, noSpare)
 	missing := make(map[string]bool)
 	for _, m := range w.Missing() {
 		missing[string(m.Controller)] = true

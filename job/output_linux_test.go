@@ -118,7 +118,7 @@ func TestOutputClosed(t *testing.T) {
 	if j := status(t, w, j.ID); j.State != job.Running || j.OutputBytes != int64(len("ready\n")) {
 		t.Errorf("job %+v: want it running", j)
 	}
-	if err := w.Signal(j.ID, "TERM"); err != nil {
+	if err := w.Signal(j.ID, "TERM", "bob"); err != nil {
 		t.Fatal(err)
 	}
 	if j := wait(t, w, j.ID); verdict(j) != "exited 3" {
@@ -174,7 +174,7 @@ func TestPipeIsLetGo(t *testing.T) {
 	w := openWorker(t, t.TempDir())
 	j := started(t, w, sh("trap 'exit 0' TERM; (setsid sleep 1000 &); setsid sleep 1000 & echo ready; while :; do sleep .01; done"))
 	begin := time.Now()
-	if err := w.Signal(j.ID, "TERM"); err != nil {
+	if err := w.Signal(j.ID, "TERM", "bob"); err != nil {
 		t.Fatal(err)
 	}
 	if out := output(t, w, j.ID, ""); out != "ready\n" {
@@ -244,5 +244,5 @@ func shortJob(t *testing.T, w *job.Worker, line string) error {
 	if err != nil || verdict(j) != "exited 0" || j.OutputBytes != int64(len(line)+1) {
 		return fmt.Errorf("job %+v: %w", j, err)
 	}
-	return w.Remove(t.Context(), j.ID)
+	return w.Remove(t.Context(), j.ID, "bob")
 }

@@ -35,7 +35,10 @@ type record struct {
 	Verdict     *Verdict   `json:"verdict,omitempty"`
 }
 
-const recordName = "record.json"
+const (
+	recordName = "record.json"
+	tempName   = recordName + ".tmp" // until it is whole
+)
 
 // write puts r in place of the record in dir. A crash of this process leaves the
 // old one or the new one; so does a power cut, if synced says to wait for the
@@ -45,7 +48,7 @@ func (r *record) write(dir string, synced bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
 	}
-	temp := filepath.Join(dir, recordName+".tmp")
+	temp := filepath.Join(dir, tempName)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)

@@ -33,6 +33,9 @@ func (w *Worker) recover() error {
 		return err
 	}
 	for _, id := range ids {
+		if w.state.abandoned(id) {
+			continue
+		}
 		if err := w.load(id); err != nil {
 			w.cfg.Log.Error("job left out: its record cannot be read", "job", id, "err", err)
 		}
@@ -67,14 +70,15 @@ func (w *Worker) load(id string) error {
 	}
 	t := &task{w: w, id: id, owner: r.Owner, key: r.Key, spec: r.Spec, dir: w.state.job(id), uid: r.UID, created: r.CreatedAt,
 		started: make(chan struct{}), done: make(chan struct{})}
+	close(t.started)
 	if r.State == Ended {
-		t.publish(r)
+		t.show(r)
+		close(t.done)
 	} else {
 		w.cfg.Log.Warn("job of a worker that died: ended", "job", id)
 		t.closeBooks(Usage{})
+		t.end()
 	}
-	close(t.started)
-	close(t.done)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.enter(t)

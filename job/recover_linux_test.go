@@ -9,15 +9,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"jobworker/cgroupv2"
 	"jobworker/internal/kerneltest"
 	"jobworker/job"
+	"jobworker/nsinit"
 	"jobworker/stream"
 )
 
@@ -32,13 +36,14 @@ type crashed struct {
 	Ended   string // over
 	Running string // writes, and goes on
 	Orphan  string // goes on until its FIFO "go" is written to, and then exits 7
+	Sum     string // a calculate, stopped by SIGSTOP
 }
 
 // helpWorker opens a worker as its arguments say, starts jobs, says which, and
 // waits to be killed.
 func helpWorker() error {
 	ctx := context.Background()
-	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true})
+	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true, Spare: true})
 	if err != nil {
 		return err
 	}
@@ -66,7 +71,14 @@ func helpWorker() error {
 	if _, err := w.Wait(ctx, ids[0]); err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(crashed{ids[0], ids[1], ids[2]}); err != nil {
+	sum, _, err := w.Start(ctx, job.StartOptions{Owner: "alice", Spec: job.CalculateSpec(1, "late")})
+	if err == nil {
+		err = w.Signal(sum.ID, "STOP", "")
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(crashed{ids[0], ids[1], ids[2], sum.ID}); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
@@ -130,13 +142,19 @@ func TestCrash(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { removeTree(t, root) }) // after the worker below is shut down
-	endOrphan(t, state, root, ids.Orphan)
+	endOrphan(t, root, ids.Orphan, func() error {
+		return os.WriteFile(filepath.Join(state, "jobs", ids.Orphan, "scratch", "go"), []byte("go\n"), 0)
+	})
+	endOrphan(t, root, ids.Sum, func() error {
+		return nsinit.Signal(filepath.Join(state, "jobs", ids.Sum, "control"), int(unix.SIGCONT))
+	})
 
 	w := openWorker(t, dir, func(c *job.Config) { *c = cfg })
 	for _, tt := range []struct{ id, verdict, output string }{
 		{ids.Ended, "exited 5", "over\n"},
 		{ids.Orphan, "exited 7", "ready\nlast words\n"},
 		{ids.Running, "lost ", "ready\ntick\n"},
+		{ids.Sum, "exited 0", "late\n"},
 	} {
 		j := status(t, w, tt.id)
 		if j.State != job.Ended || verdict(j) != tt.verdict || j.EndedAt == nil {
@@ -148,10 +166,28 @@ func TestCrash(t *testing.T) {
 		checkLog(t, dir, j)
 	}
 	checkNoProcess(t, root)
+	if entries, err := os.ReadDir(filepath.Join(state, "jobs")); err != nil || len(entries) != 4 {
+		t.Errorf("directories of jobs: %v, %v, want four", entries, err)
+	}
 	if v := status(t, w, ids.Running).Verdict; v.Stage != "nsinit" || v.Error == "" || v.Code != nil {
 		t.Errorf("verdict of the job that was killed: %+v", v)
 	}
+	checkEnds(t, w, ids)
 	checkForgotten(t, w, ids)
+}
+
+// checkEnds fails unless the ends that nobody has seen are the worker's first events.
+func checkEnds(t *testing.T, w *job.Worker, ids crashed) {
+	t.Helper()
+	got := make(map[string]string)
+	list := until(t, all(t, w), job.WorkerReady)
+	for _, e := range list[:len(list)-1] {
+		got[e.Job] = words([]job.Event{e})
+	}
+	want := map[string]string{ids.Running: "job.ended lost", ids.Orphan: "job.ended exited", ids.Sum: `job.ended exited "late"`}
+	if !maps.Equal(got, want) || len(list) != len(want)+1 {
+		t.Errorf("events of the ends: %v, want %v", got, want)
+	}
 }
 
 // openTree opens a tree of cgroups that is there, and takes no part of it away
@@ -176,10 +212,10 @@ func removeTree(t *testing.T, root string) {
 	}
 }
 
-// endOrphan ends the job that no worker looks after, and waits until it has.
-func endOrphan(t *testing.T, state, root, id string) {
+// endOrphan ends a job that no worker looks after, and waits until it has.
+func endOrphan(t *testing.T, root, id string, end func() error) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(state, "jobs", id, "scratch", "go"), []byte("go\n"), 0); err != nil {
+	if err := end(); err != nil {
 		t.Fatal(err)
 	}
 	tree := openTree(t, root)
@@ -219,14 +255,14 @@ func checkForgotten(t *testing.T, w *job.Worker, ids crashed) {
 	if err != nil || !existing || again.ID != j.ID {
 		t.Errorf("start with the key of job %s: %s, %v, %v", j.ID, again.ID, existing, err)
 	}
-	for _, id := range []string{ids.Ended, ids.Running, ids.Orphan} {
+	for _, id := range []string{ids.Ended, ids.Running, ids.Orphan, ids.Sum} {
 		if _, err := w.Stop(t.Context(), id, job.StopOptions{}); err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		if err := w.Signal(id, "TERM"); !errors.Is(err, job.ErrEnded) {
+		if err := w.Signal(id, "TERM", "bob"); !errors.Is(err, job.ErrEnded) {
 			t.Errorf("signal: %v, want ErrEnded", err)
 		}
-		if err := w.Remove(t.Context(), id); err != nil {
+		if err := w.Remove(t.Context(), id, "bob"); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	}

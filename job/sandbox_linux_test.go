@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,7 @@ func TestView(t *testing.T) {
 		{"cgroup", "grep ^0: /proc/self/cgroup", "0::/\n"},
 		{"capabilities", "grep -E '^Cap' /proc/self/status | grep -v 0000000000000000 | wc -l", "0\n"},
 		{"no new privileges", "grep NoNewPrivs /proc/self/status | tr -d '\\t'", "NoNewPrivs:1\n"},
+		{"system call filter", "grep ^Seccomp: /proc/self/status | tr -d '\\t'", "Seccomp:2\n"},
 		{"umask", "umask", "0022\n"},
 		{"core dumps", "ulimit -c", "0\n"},
 		{"OOM score", "cat /proc/self/oom_score_adj", "0\n"},
@@ -191,7 +193,7 @@ func TestInitCapabilities(t *testing.T) {
 	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); errno == syscall.ENOTSUP {
 		return // built with cgo, for -race: the static binary is what counts, in the virtual machine and with plain go test
 	}
-	w := openWorker(t, t.TempDir())
+	w := openWorker(t, t.TempDir(), noSpare)
 	started(t, w, sh("echo ready; exec sleep 1000"))
 	threads := initThreads(t)
 	const kill = "0000000000000020" // 1 << CAP_KILL
@@ -220,6 +222,21 @@ func TestInitCapabilities(t *testing.T) {
 // process has as a child.
 func initThreads(t *testing.T) []string {
 	t.Helper()
+	inits := nsinits(t)
+	if len(inits) != 1 {
+		t.Fatalf("nsinit among the processes: %v, want one", inits)
+	}
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(inits[0]), "task/*/status"))
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads of nsinit: %v, %v", threads, err)
+	}
+	return threads
+}
+
+// nsinits returns the process ids of the nsinits that this process has as
+// children.
+func nsinits(t *testing.T) (pids []int) {
+	t.Helper()
 	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -227,14 +244,13 @@ func initThreads(t *testing.T) []string {
 	for _, name := range names {
 		cmdline, _ := os.ReadFile(name) // of a process that may have gone
 		status, _ := os.ReadFile(filepath.Join(filepath.Dir(name), "status"))
-		if string(cmdline) == "jobworker-nsinit\x00" && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) {
-			threads, err := filepath.Glob(filepath.Join(filepath.Dir(name), "task/*/status"))
-			if err != nil || len(threads) < 2 {
-				t.Fatalf("threads of nsinit: %v, %v", threads, err)
+		if strings.HasPrefix(string(cmdline), "jobworker-nsinit\x00") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil {
+				t.Fatal(err)
 			}
-			return threads
+			pids = append(pids, pid)
 		}
 	}
-	t.Fatal("no nsinit among the processes")
-	return nil
+	return pids
 }

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,21 +23,24 @@ import (
 // started before with the same key.
 //
 // The errors are a *FieldError, a *LimitError, a *StartError, ErrKeyReused,
-// ErrNoUID, ErrClosed, ctx's, or of the disk.
+// ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
+		return Job{}, false, err
+	}
+	if err := o.Spec.checkCalculate(w.cfg.MaxCalculate); err != nil {
 		return Job{}, false, err
 	}
 	limits, err := w.resolve(o.Spec.Limits)
 	if err != nil {
 		return Job{}, false, err
 	}
-	t, existing, err := w.admit(o)
+	t, spare, existing, err := w.admit(o)
 	if err != nil {
 		return Job{}, false, err
 	}
 	if !existing {
-		w.settle(t, t.start(ctx, limits)) // heeds ctx; a job that runs by now is returned
+		w.settle(t, t.start(ctx, limits, spare)) // heeds ctx; a job that runs by now is returned
 		ctx = context.WithoutCancel(ctx)
 	}
 	select {
@@ -59,25 +63,32 @@ func canceled(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// admit enters a new job into the table, or finds the one that has its key.
-func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
+// admit enters a new job into the table, with the place that is ready for it, if
+// there is one, or finds the job that has its key.
+func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
-		return nil, false, ErrClosed
+	if err := w.takes(); err != nil {
+		return nil, nil, false, err
 	}
 	key := [2]string{o.Owner, o.Key}
 	if t := w.keys[key]; t != nil && o.Key != "" {
 		if !sameSpec(t.spec, o.Spec) {
-			return nil, false, ErrKeyReused
+			return nil, nil, false, ErrKeyReused
 		}
-		return t, true, nil
+		return t, nil, true, nil
+	}
+	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
+		return nil, nil, false, ErrBusy
 	}
 	uid, err := w.takeUID()
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	id := newID()
+	if spare = w.spares.take(); spare != nil {
+		id = spare.id
+	}
 	t = &task{w: w, id: id, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), dir: w.state.job(id), uid: uid,
 		created: time.Now().UTC(), state: Starting, started: make(chan struct{}), done: make(chan struct{})}
 	// The order of jobs is that of their times, whatever the clock does.
@@ -85,8 +96,9 @@ func (w *Worker) admit(o StartOptions) (t *task, existing bool, err error) {
 		t.created = w.order[n-1].created.Add(1)
 	}
 	w.enter(t)
+	w.counted(t, 1)
 	w.running.Add(1)
-	return t, false, nil
+	return t, spare, false, nil
 }
 
 // enter needs w.mu.
@@ -101,12 +113,16 @@ func (w *Worker) enter(t *task) {
 
 // settle ends the start of t, one way or the other. Its goroutine begins here.
 func (w *Worker) settle(t *task, err error) {
+	w.spares.refill()
 	if err == nil {
+		t.publish(Event{Type: JobCreated})
+		t.publish(Event{Type: JobStarted})
 		close(t.started)
 		go t.supervise()
 		return
 	}
 	t.startErr = err
+	w.count(t, -1)
 	w.forget(t)
 	if !errors.Is(err, errFilesLeft) {
 		w.freeUID(t.uid)
@@ -165,15 +181,22 @@ func (s *Spec) clone() Spec {
 // on a file system that hangs.
 const startTimeout = 30 * time.Second
 
-// start makes everything a job needs, in the order of the package comment:
+// start makes everything a job needs, in this order; without a spare place it
+// begins with
 //
-//	mkdir jobs/<id>, record.json renamed into place, scratch, log, exit file
-//	mkdir cgroups, limits written and read back
-//	nsinit started with the record on its way to the disk
+//	mkdir jobs/<id>, record.json renamed into place
+//	mkdir cgroups, nsinit executed
+//
+// and with one the record is all that is left of that. While nsinit prepares
+// itself, if it has not done so long ago:
+//
+//	scratch, log, exit file, control FIFO
+//	limits written and read back
+//	nsinit told what to do, with the record on its way to the disk
 //	cpu.max read back
 //
 // On an error it takes back what it made, last first.
-func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
+func (t *task) start(ctx context.Context, limits cgroupv2.Limits, p *place) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
 	defer cancel()
 	var undo []func() error
@@ -185,34 +208,40 @@ func (t *task) start(ctx context.Context, limits cgroupv2.Limits) (err error) {
 		}
 	}()
 	undo = append(undo, t.removeFiles)
+	if p != nil {
+		undo = append(undo, p.remove)
+	}
 	var files jobFiles
 	defer files.close()
+	if err := t.makeRecord(&files, p != nil); err != nil {
+		return err
+	}
+	if p == nil {
+		if p, err = t.w.makePlace(t.id); err != nil {
+			return err
+		}
+		undo = append(undo, p.remove)
+	}
 	if err := t.makeFiles(&files); err != nil {
 		return err
 	}
-
-	group, err := t.w.tree.Create(t.id)
-	if err != nil {
-		return &StartError{"cgroup", 0, err.Error()}
-	}
-	undo = append(undo, func() error { return removeGroup(group) })
-	if err := group.SetLimits(limits); err != nil {
+	if err := p.group.SetLimits(limits); err != nil {
 		return limitError(err)
 	}
-	proc, err := t.launch(ctx, group, &files, limits)
+	proc, err := t.launch(ctx, p, &files, limits)
 	if err != nil {
 		return err
 	}
 	undo = append(undo, proc.End)
 
-	force, err := group.Limits()
+	force, err := p.group.Limits()
 	if err != nil {
 		return &StartError{"cgroup", 0, err.Error()}
 	}
 	if force.CPUs != limits.CPUs {
 		return &LimitError{"limits.cpus", fmt.Sprintf("%v is in force instead of %v", force.CPUs, limits.CPUs)}
 	}
-	return t.begin(proc, group, inForce(force, t.spec.Limits))
+	return t.begin(proc, p.group, inForce(force, t.spec.Limits))
 }
 
 // begin enters the running state.
@@ -238,17 +267,22 @@ func (f *jobFiles) close() {
 	}
 }
 
-// makeFiles makes the job's directory and what is in it. The record comes first:
-// nothing else of a job exists without it.
-func (t *task) makeFiles(f *jobFiles) (err error) {
-	if err := os.Mkdir(t.dir, 0o700); err != nil {
-		return err
+// makeRecord makes the job's directory, unless it exists, and its record: nothing
+// else of a job exists without that.
+func (t *task) makeRecord(f *jobFiles, exists bool) (err error) {
+	if !exists {
+		if err := os.Mkdir(t.dir, 0o700); err != nil {
+			return err
+		}
 	}
 	r := record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Starting, Spec: t.spec,
 		UID: t.uid, Boot: t.w.boot, CreatedAt: t.created}
-	if f.record, err = r.write(t.dir, false); err != nil {
-		return err
-	}
+	f.record, err = r.write(t.dir, false)
+	return err
+}
+
+// makeFiles makes what else is in the job's directory.
+func (t *task) makeFiles(f *jobFiles) (err error) {
 	if err := t.makeScratch(); err != nil {
 		return err
 	}
@@ -285,11 +319,12 @@ func (t *task) removeFiles() error {
 	return nil
 }
 
-// launch starts nsinit while the record goes to the disk, and waits for both.
-func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+// launch has the program executed while the record goes to the disk, and waits
+// for both.
+func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	synced := make(chan error, 1) // one result, read below
 	go func() { synced <- syncRecord(files.record, t.dir) }()
-	proc, err := t.runInit(ctx, group, files, limits)
+	proc, err := t.execute(ctx, p, files, limits)
 	syncErr := <-synced
 	if err != nil {
 		return nil, err
@@ -300,26 +335,13 @@ func (t *task) launch(ctx context.Context, group *cgroupv2.Group, files *jobFile
 	return proc, nil
 }
 
-func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
-		ID: t.id, Argv: t.spec.Argv, Env: t.spec.environment(), Dir: t.spec.Dir, UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
-		ReadOnly:   slices.Concat(hostDirs, t.w.cfg.Expose),
+		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
+		UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 	}
-	if c.Dir == "" {
-		c.Dir = scratchDir
-	}
-	initDir, err := group.OpenInit()
-	if err != nil {
-		return nil, &StartError{"cgroup", 0, err.Error()}
-	}
-	defer initDir.Close()
-	payloadDir, err := group.OpenPayload()
-	if err != nil {
-		return nil, &StartError{"cgroup", 0, err.Error()}
-	}
-	defer payloadDir.Close()
-	cpuMax, data, err := group.CPUMax(limits)
+	cpuMax, data, err := p.group.CPUMax(limits)
 	if err != nil {
 		return nil, limitError(err)
 	}
@@ -327,10 +349,5 @@ func (t *task) runInit(ctx context.Context, group *cgroupv2.Group, files *jobFil
 		defer cpuMax.Close()
 	}
 	c.CPUMax = data
-	proc, err := t.w.image.Start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control,
-		InitCgroup: initDir, PayloadCgroup: payloadDir, CPUMax: cpuMax, Stdin: files.stdin})
-	if e, ok := errors.AsType[*nsinit.StartError](err); ok {
-		return nil, &StartError{e.Stage, int(e.Errno), e.Message}
-	}
-	return proc, err
+	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin})
 }

@@ -48,7 +48,7 @@ func TestStartCanceledAnyTime(t *testing.T) {
 		cancel()
 		if err == nil {
 			wait(t, w, j.ID)
-			if err := w.Remove(t.Context(), j.ID); err != nil {
+			if err := w.Remove(t.Context(), j.ID, "bob"); err != nil {
 				t.Fatal(err)
 			}
 			continue

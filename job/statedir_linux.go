@@ -140,3 +140,14 @@ func (s *stateDir) remove(id string) error {
 	}
 	return removeTree(trash)
 }
+
+// abandoned removes the directory of a job if there is nothing in it, or no more
+// than half a record: no job was ever there. It reports whether it was so.
+func (s *stateDir) abandoned(id string) bool {
+	dir := s.job(id)
+	if _, err := os.Lstat(filepath.Join(dir, recordName)); !errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	os.Remove(filepath.Join(dir, tempName)) // it may not be there
+	return os.Remove(dir) == nil
+}

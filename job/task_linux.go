@@ -154,24 +154,42 @@ func (t *task) requestStop(reason string, o StopOptions) error {
 		t.killAt = at
 	}
 	if first || o.Signal != "" {
-		err = t.send(sig)
+		err = t.send(sig, o.By)
 	}
 	return errors.Join(err, t.arm())
 }
 
 // signal sends sig to the main process of a job that has started.
-func (t *task) signal(sig int) error {
+func (t *task) signal(sig int, by string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.state == Ended {
 		return ErrEnded
 	}
-	return t.send(sig)
+	return t.send(sig, by)
 }
 
-// send has nsinit send sig to the main process.
-func (t *task) send(sig int) error {
-	return nsinit.Signal(filepath.Join(t.dir, controlName), sig)
+// send needs t.mu, so that what it publishes comes before the end. It has nsinit
+// send sig to the main process.
+func (t *task) send(sig int, by string) error {
+	if err := nsinit.Signal(filepath.Join(t.dir, controlName), sig); err != nil {
+		return err
+	}
+	t.publish(Event{Type: JobSignalled, Signal: signalName(sig), By: by})
+	return nil
+}
+
+// tell publishes e after everything that has been published under t.mu.
+func (t *task) tell(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.publish(e)
+}
+
+// publish adds e, about this job, to the events of the worker.
+func (t *task) publish(e Event) {
+	e.Job, e.Owner, e.Name = t.id, t.owner, t.spec.Name
+	t.w.events.publish(e)
 }
 
 // kill ends the job without delay.
@@ -220,7 +238,28 @@ func (t *task) supervise() {
 	}
 	t.finish()
 	t.proc.Close()
+	t.w.count(t, -1)
+	t.end()
+}
+
+// end lets everyone know that the job is over. It is over for whoever sees the
+// event, and the event is there for whoever finds the job over.
+func (t *task) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	close(t.done)
+	if n := t.usage.OOMKills; n != nil && *n > 0 {
+		t.publish(Event{Type: JobOOM})
+	}
+	t.publish(Event{Type: JobEnded, Verdict: t.verdict, Message: t.printed()})
+}
+
+// printed needs t.mu. It returns the message of a calculate that came to its end.
+func (t *task) printed() *string {
+	if v := t.verdict; !t.spec.Builtin || v.Reason != Exited || *v.Code != 0 {
+		return nil
+	}
+	return &t.spec.Argv[calculateMessage]
 }
 
 // due does what has fallen due: the timeout, then the end of the grace period,

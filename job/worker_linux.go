@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"jobworker/cgroupv2"
 	"jobworker/nsinit"
@@ -24,17 +25,24 @@ type Worker struct {
 	files *stream.Watcher
 	boot  string // boot id of the system
 
+	events  eventLog
+	opened  time.Time      // in whole microseconds; the number of the first event
 	running sync.WaitGroup // the goroutines of jobs
+	spares  spares
 
 	// mu guards the table of jobs, for as long as it takes to look one up or
 	// change it; what is in a task has the task's own mutex.
-	mu     sync.Mutex
-	closed bool
-	tasks  map[string]*task    // by id
-	order  []*task             // by creation
-	keys   map[[2]string]*task // by owner and idempotency key
-	uids   map[uint32]bool     // in use by a job with files
-	uid    uint32              // last given
+	mu          sync.Mutex
+	life        WorkerState // events of its changes are published under mu, in their order
+	closed      bool        // Shutdown has been called
+	live        int         // jobs that have not ended
+	calculating int         // calculates among them
+
+	tasks map[string]*task    // by id
+	order []*task             // by creation
+	keys  map[[2]string]*task // by owner and idempotency key
+	uids  map[uint32]bool     // in use by a job with files
+	uid   uint32              // last given
 }
 
 // Open makes a Worker of the state directory and the cgroup in cfg. Jobs that
@@ -49,9 +57,12 @@ func Open(cfg Config) (_ *Worker, err error) {
 		return nil, fmt.Errorf("open worker: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("open worker: must be root: jobs need namespaces, cgroups and user ids of their own")
+		return nil, errors.New("open worker: must be root (try sudo): jobs need namespaces, cgroups and user ids of their own")
 	}
 	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool)}
+	w.spares.w = w
+	w.opened = time.Now().UTC().Truncate(time.Microsecond)
+	w.events.init(w.opened.UnixMicro(), cfg.History)
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open worker: %w", err), w.close())
@@ -75,11 +86,18 @@ func Open(cfg Config) (_ *Worker, err error) {
 	if w.files, err = stream.NewWatcher(); err != nil {
 		return nil, err
 	}
-	return w, w.recover()
+	if err := w.recover(); err != nil {
+		return nil, err
+	}
+	w.spares.refill()
+	w.begin()
+	return w, nil
 }
 
 // close frees what Open made.
 func (w *Worker) close() error {
+	w.spares.close()
+	w.events.close()
 	var errs []error
 	if w.files != nil {
 		errs = append(errs, w.files.Close())
@@ -198,10 +216,10 @@ func (w *Worker) Stop(ctx context.Context, id string, o StopOptions) (Job, error
 	return w.Wait(ctx, id)
 }
 
-// Signal sends a signal, as ParseSignal reads it, to the job's main process. It
-// returns ErrEnded if there is none any more, and a *FieldError for a signal that
-// cannot be sent.
-func (w *Worker) Signal(id, signal string) error {
+// Signal sends a signal, as ParseSignal reads it, to the job's main process, on
+// behalf of by. It returns ErrEnded if there is none any more, and a *FieldError
+// for a signal that cannot be sent.
+func (w *Worker) Signal(id, signal, by string) error {
 	n, err := ParseSignal(signal)
 	if err != nil {
 		return &FieldError{"signal", quote(signal), err.Error()}
@@ -214,7 +232,7 @@ func (w *Worker) Signal(id, signal string) error {
 	if t.startErr != nil {
 		return ErrNotFound
 	}
-	return t.signal(n)
+	return t.signal(n, by)
 }
 
 // Output opens the job's output for reading as q says. The caller closes it.
@@ -226,9 +244,9 @@ func (w *Worker) Output(id string, q stream.Query) (*stream.Reader, error) {
 	return stream.Open(filepath.Join(t.dir, logName), w.files, t.done, q)
 }
 
-// Remove forgets a job that is over, with its output and its /scratch. It
-// returns ErrRunning for one that is not, and ErrNotFound.
-func (w *Worker) Remove(_ context.Context, id string) error {
+// Remove forgets a job that is over, with its output and its /scratch, on behalf
+// of by. It returns ErrRunning for one that is not, and ErrNotFound.
+func (w *Worker) Remove(_ context.Context, id, by string) error {
 	t, err := w.find(id)
 	if err != nil {
 		return err
@@ -241,6 +259,7 @@ func (w *Worker) Remove(_ context.Context, id string) error {
 	if !w.forget(t) {
 		return ErrNotFound // someone else was faster
 	}
+	t.tell(Event{Type: JobRemoved, By: by})
 	if err := w.state.remove(t.id); err != nil {
 		return fmt.Errorf("remove job: %w", err)
 	}
@@ -263,43 +282,6 @@ func (w *Worker) forget(t *task) bool {
 	}
 	return true
 }
-
-// Shutdown stops all jobs, each with its own stop signal and grace period, waits
-// for them and closes the worker; no method may be called after. When ctx ends
-// first, what is left is killed. Start fails with ErrClosed from the moment
-// Shutdown is called.
-func (w *Worker) Shutdown(ctx context.Context) error {
-	w.mu.Lock()
-	closed := w.closed
-	w.closed = true
-	live := slices.Clone(w.order)
-	w.mu.Unlock()
-	if closed {
-		return ErrClosed
-	}
-	var errs []error
-	stop := context.AfterFunc(ctx, func() {
-		for _, t := range live {
-			t.kill()
-		}
-	})
-	for _, t := range live {
-		select {
-		case <-t.started:
-		case <-ctx.Done():
-			continue // a start is bounded, and w.running counts it
-		}
-		if t.startErr == nil {
-			errs = append(errs, t.requestStop(Stopped, StopOptions{By: byShutdown}))
-		}
-	}
-	w.running.Wait()
-	stop()
-	return errors.Join(append(errs, w.close())...)
-}
-
-// byShutdown is who stops jobs at Shutdown. No owner has such a name.
-const byShutdown = "(shutdown)"
 
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

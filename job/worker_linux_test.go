@@ -29,7 +29,7 @@ func cgroupRoot() string { return fmt.Sprintf("jobworker-test-%d-%d", os.Getpid(
 func openWorker(tb testing.TB, dir string, change ...func(*job.Config)) *job.Worker {
 	tb.Helper()
 	kerneltest.Root(tb)
-	cfg := job.Config{StateDir: filepath.Join(dir, "state"), CgroupRoot: cgroupRoot(), AllowMissingControllers: true}
+	cfg := job.Config{StateDir: filepath.Join(dir, "state"), CgroupRoot: cgroupRoot(), AllowMissingControllers: true, Spare: true}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -46,6 +46,9 @@ func openWorker(tb testing.TB, dir string, change ...func(*job.Config)) *job.Wor
 	})
 	return w
 }
+
+// noSpare is for tests that look at what jobs have made.
+func noSpare(c *job.Config) { c.Spare = false }
 
 // start starts a job for alice that must start.
 func start(tb testing.TB, w *job.Worker, s job.Spec) job.Job {

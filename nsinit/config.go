@@ -11,14 +11,14 @@ import (
 // A Config is everything nsinit needs to know about its job. The daemon has
 // validated it.
 type Config struct {
-	ID       string   // the job's id, its host name too
-	Argv     []string // the program and its arguments
-	Env      []string // the whole environment, "K=V", PATH included
-	Dir      string   // working directory, absolute, as the job sees it
-	UID      int      // the job's user and group
-	Merge    bool     // standard error into standard output's pipe
-	Stdin    bool     // standard input is what comes through Files.Stdin; else it is /dev/null
-	ReadOnly []string // host paths shown read-only where they are, absolute; those that do not exist are left out
+	ID      string   // the job's id, its host name too
+	Argv    []string // the program and its arguments
+	Builtin bool     // the program is built into this binary: "calculate"
+	Env     []string // the whole environment, "K=V", PATH included
+	Dir     string   // working directory, absolute, as the job sees it
+	UID     int      // the job's user and group
+	Merge   bool     // standard error into standard output's pipe
+	Stdin   bool     // standard input is what comes through Files.Stdin; else it is /dev/null
 
 	ScratchDir   string // host directory that is the job's /scratch, owned by UID
 	ScratchBytes int64  // if not zero, /scratch is a tmpfs of this size instead

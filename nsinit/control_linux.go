@@ -4,21 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// The descriptors nsinit is executed with. Standard input and output are
-// /dev/null, standard error is the daemon's.
+// The descriptors of nsinit. Standard input and output are /dev/null, standard
+// error is the daemon's; those of Files come with the config.
 const (
 	handshakeFD = 3 + iota // the socket of the start
+	payloadFD              // Setup.PayloadCgroup
 	logFD                  // Files.Log
 	exitFD                 // Files.Exit
 	controlFD              // Files.Control
-	payloadFD              // Files.PayloadCgroup
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
 	stdinFD                // Files.Stdin, if Config.Stdin
+	imageCopyFD            // of no use there, see Image.clone
+	lastFD      = stdinFD
 )
 
 // initName is argv[0] of nsinit, by which MaybeRun knows it.
@@ -46,6 +49,60 @@ func shutdownWrite(f *os.File) error {
 	err = conn.Control(func(fd uintptr) { serr = unix.Shutdown(int(fd), unix.SHUT_WR) })
 	return errors.Join(err, serr)
 }
+
+// sendFiles passes fds on (unix(7), SCM_RIGHTS), with a byte for each that is its
+// number on the other side.
+func sendFiles(f *os.File, numbers []byte, fds []int) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	err = conn.Write(func(fd uintptr) bool {
+		serr = unix.Sendmsg(int(fd), numbers, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+		return serr != unix.EAGAIN && serr != unix.EINTR
+	})
+	return errors.Join(err, serr)
+}
+
+// receiveFiles puts what sendFiles has sent in its places, each of which is taken
+// until then, and closes the places that stay empty. Data that comes with
+// descriptors is not mixed with what follows: "ancillary data forms a barrier",
+// unix(7).
+func receiveFiles(socket int) error {
+	var numbers [lastFD]byte
+	oob := make([]byte, unix.CmsgSpace(4*lastFD))
+	n, oobn, _, _, err := unix.Recvmsg(socket, numbers[:], oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("recvmsg", err)
+	}
+	if n == 0 {
+		return errNoJob
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		return fmt.Errorf("recvmsg: %d control messages: %v", len(messages), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != n {
+		return fmt.Errorf("recvmsg: %d descriptors for %d places: %v", len(fds), n, err)
+	}
+	for fd := logFD; fd <= lastFD; fd++ {
+		i := slices.Index(numbers[:n], byte(fd))
+		if i < 0 {
+			unix.Close(fd)
+			continue
+		}
+		if err := unix.Dup3(fds[i], fd, unix.O_CLOEXEC); err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+		unix.Close(fds[i])
+	}
+	return nil
+}
+
+// errNoJob means that a spare nsinit is not needed any more.
+var errNoJob = errors.New("no job")
 
 // errno returns the system's error number in err, or 0.
 func errno(err error) syscall.Errno {

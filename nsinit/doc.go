@@ -6,7 +6,8 @@
 // It is the running binary itself, executed from a sealed copy in memory (see
 // [Image]), so a program that starts jobs calls [MaybeRun] as the first
 // statement of main. The job never sees that copy, and cannot change it
-// (CVE-2019-5736).
+// (CVE-2019-5736): it is the program itself only in a job whose program is built in
+// ([Config].Builtin), where no other runs.
 //
 // # The protocol
 //
@@ -17,10 +18,14 @@
 //
 //	daemon                                  nsinit
 //	------                                  ------
+//	Image.Prepare
 //	clone3(INTO_CGROUP init, NEWPID|NEWNS|
 //	  NEWNET|NEWIPC|NEWUTS), exec      ──▶  MaybeRun
+//	                                        builds of the root what all jobs have, raises lo
+//	Spare.Start
+//	SCM_RIGHTS: log, exit file, FIFO   ──▶  puts them in their places
 //	Config as JSON, shutdown(WR)       ──▶  reads to the end
-//	                                        builds the root, pivots into it
+//	                                        adds /scratch and users, pivots into the root
 //	                                        gives up privileges (its thread's)
 //	                                        writes cpu.max
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
@@ -33,6 +38,10 @@
 //	                                        main process ends: kill(-1), wait, drain
 //	pidfd readable, waitid             ◀──  writes Exit, fsync, exit(0)
 //	reads Exit
+//
+// Between the two calls an nsinit belongs to no job yet, and may wait for one as
+// long as it takes. When its daemon ends, or does not need it, it reads the end of
+// the socket and exits.
 //
 // What nsinit holds after the start: the log (append only), the exit file, the
 // control FIFO, the read ends of the two output pipes, the input's FIFO and the
@@ -48,6 +57,15 @@
 // job is chrooted into it, because the kernel then refuses it new user
 // namespaces (user_namespaces(7): EPERM when "the caller is in a chroot
 // environment").
+//
+// # System calls
+//
+// The program inherits a seccomp filter from the thread that forks it: an
+// allow-list (allowedCalls), with rules for the arguments of a few (argumentRules).
+// What is for administrators, or reaches into other processes, gives EPERM; what
+// is unknown gives ENOSYS, so that programs fall back to what they know; a call of
+// another architecture kills the process. What Go's child does between clone3(2)
+// and execve(2) has to pass it too.
 //
 // # Needs
 //

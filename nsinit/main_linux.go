@@ -2,6 +2,7 @@ package nsinit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +15,12 @@ import (
 )
 
 // MaybeRun does nothing in a program that was started by a user. In a process
-// that Image.Start made it is nsinit, and does not return.
+// that Image.Start made it is nsinit, and in one that nsinit made for
+// Config.Builtin it is that program; then it does not return.
 func MaybeRun() {
+	if program := builtin(os.Args[0]); program != nil {
+		os.Exit(program(os.Args[1:]))
+	}
 	if os.Args[0] != initName || os.Getpid() != 1 {
 		return
 	}
@@ -37,20 +42,20 @@ func run() error {
 		return fmt.Errorf("close_range: %w", err)
 	}
 	handshake := os.NewFile(handshakeFD, "handshake")
-	c, err := readConfig(handshake)
-	if err != nil {
-		return err
+	p, err := start(handshake, os.Args[1:])
+	if err == errNoJob {
+		return nil
 	}
-	p, serr := start(c)
 	report := Report{PID: p.pid, Time: time.Now().UTC()}
-	if serr != nil {
-		report = Report{Stage: serr.Stage, Errno: serr.Errno, Message: serr.Message}
+	if err != nil {
+		e := startError("config", err)
+		report = Report{Stage: e.Stage, Errno: e.Errno, Message: e.Message}
 	}
-	if err := json.NewEncoder(handshake).Encode(report); err != nil {
-		return fmt.Errorf("report: %w", err)
+	if reportErr := json.NewEncoder(handshake).Encode(report); reportErr != nil {
+		return fmt.Errorf("report: %w", errors.Join(reportErr, err))
 	}
 	handshake.Close()
-	if serr != nil {
+	if err != nil {
 		return nil
 	}
 	if err := keepOnlyKill(); err != nil {
@@ -59,37 +64,62 @@ func run() error {
 	return supervise(p)
 }
 
-func readConfig(handshake io.Reader) (Config, error) {
-	b, err := io.ReadAll(handshake)
-	if err != nil {
-		return Config{}, fmt.Errorf("read config: %w", err)
-	}
-	var c Config
-	if err := json.Unmarshal(b, &c); err != nil {
-		return Config{}, fmt.Errorf("read config: %w", err)
-	}
-	return c, nil
+// A step is one on the way to the program's first instruction. Its stage is that
+// of the StartError which its failure becomes.
+type step struct {
+	stage string
+	do    func() error
 }
 
-// start takes the steps to the program's first instruction, in order.
-func start(c Config) (payload, *StartError) {
-	var p payload
-	for _, step := range []struct {
-		stage string
-		do    func() error
-	}{
-		{"process", resetProcess},
-		{"root", func() error { return buildRoot(c) }},
-		{"net", func() error { return joinNetwork(c.ID) }},
-		{"privileges", func() error { return dropPrivileges() }},
-		{"cgroup", func() error { return applyCPUMax(c) }},
-		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
-	} {
-		if err := step.do(); err != nil {
-			return payload{}, startError(step.stage, err)
+func take(steps []step) error {
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return startError(s.stage, err)
 		}
 	}
-	return p, nil
+	return nil
+}
+
+// start takes the steps to the program's first instruction: what is the same for
+// all jobs, then, as soon as there is a job, the rest.
+func start(handshake *os.File, hostDirs []string) (p payload, err error) {
+	var r root
+	filter := assembleFilter()
+	err = take([]step{
+		{"process", resetProcess},
+		{"root", func() (err error) { r, err = newRoot(hostDirs); return err }},
+		{"net", raiseLoopback},
+	})
+	if err != nil {
+		return p, err
+	}
+	c, err := receiveConfig(handshake)
+	if err != nil {
+		return p, err
+	}
+	return p, take([]step{
+		{"net", func() error { return setHostname(c.ID) }},
+		{"root", func() error { return r.enter(c) }},
+		{"privileges", func() error { return dropPrivileges(filter) }},
+		{"cgroup", func() error { return applyCPUMax(c) }},
+		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
+	})
+}
+
+// receiveConfig waits until this is the nsinit of a job. Its error is errNoJob if
+// that will never be.
+func receiveConfig(handshake *os.File) (c Config, err error) {
+	if err := receiveFiles(handshakeFD); err != nil {
+		return c, err
+	}
+	b, err := io.ReadAll(handshake)
+	if err != nil {
+		return c, fmt.Errorf("read config: %w", err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("read config: %w", err)
+	}
+	return c, nil
 }
 
 // applyCPUMax puts cpu.max in force last, because nsinit is under it too.

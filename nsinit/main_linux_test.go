@@ -23,6 +23,12 @@ import (
 // TestMain fails when the tests leave goroutines, descriptors or children.
 func TestMain(m *testing.M) {
 	nsinit.MaybeRun()
+	if os.Getenv(probeEnv) != "" {
+		if err := probeAll(); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	}
 	forbidMemfds()
 	files, goroutines := openFiles(), runtime.NumGoroutine()
 	code := m.Run()
@@ -73,6 +79,7 @@ type fixture struct {
 	t       *testing.T
 	image   *nsinit.Image
 	group   *cgroupv2.Group
+	setup   nsinit.Setup
 	files   nsinit.Files
 	scratch string // the job's /scratch
 	log     string // names of the files
@@ -111,8 +118,18 @@ func newFixture(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	})
+	fx.setup.ReadOnly = hostDirs
 	fx.open()
 	return fx
+}
+
+// launch makes an nsinit and starts c in it.
+func (fx *fixture) launch(ctx context.Context, c nsinit.Config) (*nsinit.Process, error) {
+	s, err := fx.image.Prepare(fx.setup)
+	if err != nil {
+		return nil, err
+	}
+	return s.Start(ctx, c, fx.files)
 }
 
 // open opens what the daemon opens for nsinit.
@@ -126,8 +143,8 @@ func (fx *fixture) open() {
 		{&fx.files.Log, func() (*os.File, error) { return os.OpenFile(fx.log, flags, 0o600) }},
 		{&fx.files.Exit, func() (*os.File, error) { return os.OpenFile(fx.exit, flags, 0o600) }},
 		{&fx.files.Control, func() (*os.File, error) { return nsinit.MakeControl(fx.control) }},
-		{&fx.files.InitCgroup, fx.group.OpenInit},
-		{&fx.files.PayloadCgroup, fx.group.OpenPayload},
+		{&fx.setup.InitCgroup, fx.group.OpenInit},
+		{&fx.setup.PayloadCgroup, fx.group.OpenPayload},
 	} {
 		file, err := f.open()
 		must(fx.t, err)
@@ -138,14 +155,14 @@ func (fx *fixture) open() {
 
 // config is that of a shell script.
 func (fx *fixture) config(script string) nsinit.Config {
-	return nsinit.Config{ID: "job", Argv: []string{"sh", "-c", script}, Env: []string{path}, Dir: "/scratch", UID: uid, ReadOnly: hostDirs, ScratchDir: fx.scratch}
+	return nsinit.Config{ID: "job", Argv: []string{"sh", "-c", script}, Env: []string{path}, Dir: "/scratch", UID: uid, ScratchDir: fx.scratch}
 }
 
 // start starts a script, which must succeed, and kills what is left of it at
 // the end of the test.
 func (fx *fixture) start(script string) *nsinit.Process {
 	fx.t.Helper()
-	p, err := fx.image.Start(fx.t.Context(), fx.config(script), fx.files)
+	p, err := fx.launch(fx.t.Context(), fx.config(script))
 	must(fx.t, err)
 	fx.t.Cleanup(func() { p.Close() })
 	return p

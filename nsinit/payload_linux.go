@@ -47,9 +47,13 @@ func forkPayload(c Config) (payload, error) {
 		return payload{}, err
 	}
 	pidfd := -1
-	pid, err := syscall.ForkExec(program, c.Argv, &syscall.ProcAttr{
+	argv, env := c.Argv, c.Env
+	if c.Builtin {
+		argv, env = c.builtin()
+	}
+	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Dir:   c.Dir,
-		Env:   c.Env,
+		Env:   env,
 		Files: []uintptr{uintptr(stdin), uintptr(writers[0]), uintptr(writers[1])},
 		Sys: &syscall.SysProcAttr{
 			UseCgroupFD:  true,
@@ -133,6 +137,9 @@ func lookUp(c Config) (program string, err error) {
 	defer unix.Setfsuid(0)
 	if err := checkDir(root, c.Dir); err != nil {
 		return "", &StartError{"dir", errno(err), fmt.Sprintf("dir: %q: %v", c.Dir, err)}
+	}
+	if c.Builtin {
+		return builtinPath, nil
 	}
 	program, err = findProgram(root, c)
 	if err != nil {

@@ -113,7 +113,7 @@ const (
 // dropPrivileges gives up, on this thread, what the program forked from it must
 // not have. Capabilities themselves go with the setuid(2) in the child; what is
 // removed here is every way to get them back.
-func dropPrivileges() error {
+func dropPrivileges(filter []unix.SockFilter) error {
 	if err := setRlimits(); err != nil {
 		return err
 	}
@@ -127,8 +127,8 @@ func dropPrivileges() error {
 		{"capset", clearInheritable},
 		{"prctl SET_SECUREBITS", func() error { return unix.Prctl(unix.PR_SET_SECUREBITS, securebits, 0, 0, 0) }},
 		{"prctl SET_NO_NEW_PRIVS", func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }},
-		// A seccomp filter belongs here: the last step, and inherited
-		// like no_new_privs.
+		// The last step: it refuses some of the ones before.
+		{"seccomp", func() error { return installFilter(filter) }},
 	} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)

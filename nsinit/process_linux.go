@@ -2,28 +2,15 @@ package nsinit
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Files are what the daemon opens for nsinit. Start does not close them.
-type Files struct {
-	Log           *os.File // the job's log, O_APPEND
-	Exit          *os.File // the exit file, empty
-	Control       *os.File // of MakeControl
-	InitCgroup    *os.File // directory of the cgroup nsinit starts in
-	PayloadCgroup *os.File // directory of the cgroup the program starts in
-	CPUMax        *os.File // cpu.max above the two; nil with an empty Config.CPUMax
-	Stdin         *os.File // of MakeStdin; nil without Config.Stdin
-}
 
 // A Process is a running nsinit. It is safe for concurrent use, but for Wait.
 type Process struct {
@@ -44,51 +31,30 @@ const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | un
 // exit.
 var initEnv = []string{"GOMAXPROCS=2", "GORACE=atexit_sleep_ms=0"}
 
-// Start executes nsinit and blocks until it has executed the job's program. The
-// error is a *StartError, or ctx's; then no process is left.
-func (im *Image) Start(ctx context.Context, c Config, f Files) (*Process, error) {
-	ours, theirs, err := socketpair()
-	if err != nil {
-		return nil, &StartError{"clone", errno(err), fmt.Sprintf("socketpair: %v", err)}
-	}
-	defer ours.Close()
-	stop := context.AfterFunc(ctx, func() { ours.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	// The config is on its way while the process is made. It may be larger
-	// than the socket's buffer.
-	sent := make(chan error, 1) // one result
-	go func() { sent <- send(ours, c) }()
-	p, err := im.clone(theirs, f)
-	theirs.Close() // ends a send that nobody reads
-	if err != nil {
-		<-sent
-		return nil, &StartError{"clone", errno(err), fmt.Sprintf("clone nsinit: %s", explainClone(err))}
-	}
-	if err := p.confirm(ours, sent); err != nil {
-		return nil, errors.Join(cmp.Or(context.Cause(ctx), err), p.End())
-	}
-	return p, nil
-}
-
-// clone executes nsinit with its files at the numbers of the fd constants.
-func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
+// clone executes nsinit with its files at the numbers of the fd constants. What
+// comes with the config has its place taken by /dev/null until then, or
+// something else would get the number. The image is among them because ForkExec, in
+// the child, moves its pipe to the number above the highest of them: if that were the
+// image's, the pipe would be executed (EACCES).
+func (im *Image) clone(handshake *os.File, s Setup) (*Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	files := []uintptr{null.Fd(), null.Fd(), 2,
-		handshakeFD: handshake.Fd(), logFD: f.Log.Fd(), exitFD: f.Exit.Fd(), controlFD: f.Control.Fd(), payloadFD: f.PayloadCgroup.Fd(),
-		cpuMaxFD: fdOrNone(f.CPUMax), stdinFD: fdOrNone(f.Stdin)}
+	files := []uintptr{null.Fd(), null.Fd(), 2, handshakeFD: handshake.Fd(), payloadFD: s.PayloadCgroup.Fd(), imageCopyFD: im.f.Fd()}
+	for fd := logFD; fd <= lastFD; fd++ {
+		files[fd] = null.Fd()
+	}
 	pidfd := -1
-	pid, _, err := syscall.StartProcess(im.path(), []string{initName}, &syscall.ProcAttr{
+	pid, _, err := syscall.StartProcess(im.path(), slices.Concat([]string{initName}, s.ReadOnly), &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   initEnv,
 		Files: files,
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  namespaces,
 			UseCgroupFD: true,
-			CgroupFD:    int(f.InitCgroup.Fd()),
+			CgroupFD:    int(s.InitCgroup.Fd()),
 			PidFD:       &pidfd,
 			Setsid:      true,
 		},
@@ -97,14 +63,6 @@ func (im *Image) clone(handshake *os.File, f Files) (*Process, error) {
 		return nil, err
 	}
 	return newProcess(pid, pidfd)
-}
-
-// fdOrNone returns the descriptor of f; of nil one that StartProcess leaves closed.
-func fdOrNone(f *os.File) uintptr {
-	if f == nil {
-		return ^uintptr(0)
-	}
-	return f.Fd()
 }
 
 // newProcess takes ownership of pidfd. Non-blocking descriptors are waited for
@@ -122,32 +80,6 @@ func newProcess(pid, pidfd int) (*Process, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &Process{pid: pid, pidfd: f, conn: conn}, nil
-}
-
-// send writes c, and says that it is all.
-func send(handshake *os.File, c Config) error {
-	return errors.Join(json.NewEncoder(handshake).Encode(c), shutdownWrite(handshake))
-}
-
-// confirm reads the report. A nsinit that ends without one was killed, or has
-// told its story on standard error.
-func (p *Process) confirm(handshake *os.File, sent <-chan error) error {
-	if err := <-sent; err != nil {
-		return &StartError{"config", errno(err), fmt.Sprintf("send config: %v", err)}
-	}
-	b, err := io.ReadAll(handshake)
-	if err != nil {
-		return &StartError{"config", errno(err), fmt.Sprintf("read report: %v", err)}
-	}
-	var r Report
-	if err := json.Unmarshal(b, &r); err != nil {
-		return &StartError{"config", 0, "nsinit ended before it could start the program"}
-	}
-	if r.Stage != "" {
-		return &StartError{r.Stage, r.Errno, r.Message}
-	}
-	p.started = r.Time
-	return nil
 }
 
 // PID returns nsinit's process id in the daemon's namespace.

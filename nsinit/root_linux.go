@@ -58,41 +58,77 @@ var devLinks = []struct{ name, target string }{
 	{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"ptmx", "pts/ptmx"},
 }
 
-// buildRoot replaces the root of this mount namespace, a copy of the host's, by
-// one that has nothing in it but /job, the job's root.
+// A root is the root of this mount namespace while it is being built. It is made
+// in two steps, of which the first needs no job:
 //
-//	fsmount(tmpfs) outer; mkdir outer/job; move_mount(outer, "/")
-//	fsmount(tmpfs) root; fill; read-only; move_mount(root, outer/job)
-//	for each mount of the job: make, set attributes, move_mount(outer/job/…)
-//	fchdir(outer); pivot_root(".", "."); umount2(".", MNT_DETACH)
+//	newRoot   fsmount(tmpfs) outer; mkdir outer/job; move_mount(outer, "/")
+//	          fsmount(tmpfs) job; fill; read-only; move_mount(job, outer/job)
+//	          for each mount of every job: make, set attributes, move_mount(outer/job/…)
+//	enter     the same for the mounts of this one
+//	          fchdir(outer); pivot_root(".", "."); umount2(".", MNT_DETACH)
 //
 // Until pivot_root "/" is the host's root still, because a path does not cross
 // what is mounted over its own starting point.
-func buildRoot(c Config) error {
+type root struct {
+	outer mount // nothing in it but job and two files
+	job   int   // descriptor of the job's root
+}
+
+// newRoot begins to replace the root of this mount namespace, a copy of the
+// host's, by one that has nothing in it but /job, the job's root.
+func newRoot(hostDirs []string) (r root, err error) {
 	defer unix.Umask(unix.Umask(0)) // the modes below are meant as they are
-	outer, err := newMount("tmpfs", noexec|nosuidNodev, option{"size", "64k"}, option{"mode", "0755"})
-	if err != nil {
+	if r.outer, err = newMount("tmpfs", noexec|nosuidNodev, option{"size", "64k"}, option{"mode", "0755"}); err != nil {
+		return r, err
+	}
+	if err := unix.Mkdirat(int(r.outer), "job", 0o755); err != nil {
+		return r, fmt.Errorf("mkdir /job: %w", err)
+	}
+	if err := r.outer.attach(unix.AT_FDCWD, "/"); err != nil {
+		return r, err
+	}
+	if err := attachNew(int(r.outer), "job", func() (mount, error) { return jobTmpfs(hostDirs) }); err != nil {
+		return r, err
+	}
+	if r.job, err = unix.Openat(int(r.outer), "job", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return r, fmt.Errorf("open job root: %w", err)
+	}
+	return r, attachCommon(r.job, hostDirs)
+}
+
+// enter adds what is this job's own, and makes r the root.
+func (r root) enter(c Config) error {
+	if err := r.addUsers(c); err != nil {
 		return err
 	}
-	defer outer.close()
-	if err := fillOuter(int(outer), c); err != nil {
+	if err := attachNew(r.job, "scratch", func() (mount, error) { return scratch(c) }); err != nil {
 		return err
 	}
-	if err := outer.attach(unix.AT_FDCWD, "/"); err != nil {
+	unix.Close(r.job)
+	if err := pivot(r.outer); err != nil {
 		return err
 	}
-	if err := attachNew(int(outer), "job", func() (mount, error) { return jobTmpfs(c) }); err != nil {
-		return err
+	r.outer.close()
+	return nil
+}
+
+// addUsers puts a passwd and a group of the job's own over the host's. The two
+// files themselves are out of its sight.
+func (r root) addUsers(c Config) error {
+	id := strconv.Itoa(c.UID)
+	for _, f := range []struct{ name, content string }{
+		{"passwd", "root:x:0:0:root:/:/bin/sh\njob:x:" + id + ":" + id + ":job:/scratch:/bin/sh\n"},
+		{"group", "root:x:0:\njob:x:" + id + ":\n"},
+	} {
+		if err := createAt(int(r.outer), f.name, f.content); err != nil {
+			return err
+		}
+		err := attachNew(r.job, "etc/"+f.name, func() (mount, error) { return cloneMount(int(r.outer), f.name, readOnly|nosuidNodev|noexec) })
+		if err != nil && errno(err) != unix.ENOENT { // a host without the file
+			return err
+		}
 	}
-	job, err := unix.Openat(int(outer), "job", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open job root: %w", err)
-	}
-	defer unix.Close(job)
-	if err := attachAll(int(outer), job, c); err != nil {
-		return err
-	}
-	return pivot(outer)
+	return nil
 }
 
 // attachNew attaches what make returns at path below dir.
@@ -103,24 +139,6 @@ func attachNew(dir int, path string, make func() (mount, error)) error {
 	}
 	defer m.close()
 	return m.attach(dir, path)
-}
-
-// fillOuter makes the mount point of the job's root and, out of the job's
-// sight, the two files that are mounted over the host's.
-func fillOuter(outer int, c Config) error {
-	if err := unix.Mkdirat(outer, "job", 0o755); err != nil {
-		return fmt.Errorf("mkdir /job: %w", err)
-	}
-	id := strconv.Itoa(c.UID)
-	for _, f := range []struct{ name, content string }{
-		{"passwd", "root:x:0:0:root:/:/bin/sh\njob:x:" + id + ":" + id + ":job:/scratch:/bin/sh\n"},
-		{"group", "root:x:0:\njob:x:" + id + ":\n"},
-	} {
-		if err := createAt(outer, f.name, f.content); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func createAt(dir int, name, content string) error {
@@ -136,7 +154,7 @@ func createAt(dir int, name, content string) error {
 }
 
 // jobTmpfs is the job's root itself: mount points and links, nothing else.
-func jobTmpfs(c Config) (mount, error) {
+func jobTmpfs(hostDirs []string) (mount, error) {
 	m, err := newMount("tmpfs", nosuidNodev, option{"size", "1m"}, option{"mode", "0755"})
 	if err != nil {
 		return -1, err
@@ -146,7 +164,7 @@ func jobTmpfs(c Config) (mount, error) {
 			return m, fmt.Errorf("mkdir /%s: %w", d.name, err)
 		}
 	}
-	for _, p := range c.ReadOnly {
+	for _, p := range hostDirs {
 		if err := mountPoint(int(m), p); err != nil {
 			return m, err
 		}
@@ -194,16 +212,10 @@ func mkdirAllAt(root int, rel string) error {
 	return nil
 }
 
-// attachAll mounts everything below the job's root.
-func attachAll(outer, job int, c Config) error {
-	for _, p := range c.ReadOnly {
+// attachCommon mounts below the job's root what all jobs have.
+func attachCommon(job int, hostDirs []string) error {
+	for _, p := range hostDirs {
 		if err := attachReadOnly(job, p); err != nil {
-			return err
-		}
-	}
-	for _, f := range []string{"passwd", "group"} {
-		err := attachNew(job, "etc/"+f, func() (mount, error) { return cloneMount(outer, f, readOnly|nosuidNodev|noexec) })
-		if err != nil && errno(err) != unix.ENOENT { // a host without the file
 			return err
 		}
 	}
@@ -215,7 +227,7 @@ func attachAll(outer, job int, c Config) error {
 			return err
 		}
 	}
-	return attachNew(job, "scratch", func() (mount, error) { return scratch(c) })
+	return nil
 }
 
 // attachReadOnly shows the host's name at the same place below job.
@@ -289,12 +301,16 @@ func pivot(outer mount) error {
 	return nil
 }
 
-// joinNetwork names the host and raises the one interface that a new network
-// namespace has; it begins as down.
-func joinNetwork(hostname string) error {
-	if err := unix.Sethostname([]byte(hostname)); err != nil {
+func setHostname(name string) error {
+	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("sethostname: %w", err)
 	}
+	return nil
+}
+
+// raiseLoopback raises the one interface that a new network namespace has; it
+// begins as down.
+func raiseLoopback() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)

@@ -83,7 +83,7 @@ func TestReports(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(fx.scratch, "noexec"), []byte("?"), 0o755))
 			c := fx.config("true")
 			tt.change(&c)
-			p, err := fx.image.Start(t.Context(), c, fx.files)
+			p, err := fx.launch(t.Context(), c)
 			if err == nil {
 				t.Fatal(errors.Join(errors.New("started"), p.Kill(), p.Wait(), p.Close()))
 			}
@@ -102,8 +102,8 @@ func TestReports(t *testing.T) {
 // TestCloneRefused: the kernel's reason is put into words.
 func TestCloneRefused(t *testing.T) {
 	fx := newFixture(t)
-	fx.files.InitCgroup = fx.files.Log // no cgroup at all
-	_, err := fx.image.Start(t.Context(), fx.config("true"), fx.files)
+	fx.setup.InitCgroup = fx.files.Log // no cgroup at all
+	_, err := fx.launch(t.Context(), fx.config("true"))
 	if e, ok := errors.AsType[*nsinit.StartError](err); !ok || e.Stage != "clone" || e.Errno != unix.EBADF {
 		t.Errorf("error %+v, want stage clone, EBADF", err)
 	}
@@ -116,7 +116,7 @@ func TestStartCanceled(t *testing.T) {
 	for i := range 40 {
 		fx := newFixture(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*150*time.Microsecond)
-		p, err := fx.image.Start(ctx, fx.config("echo ran"), fx.files)
+		p, err := fx.launch(ctx, fx.config("echo ran"))
 		cancel()
 		if err == nil {
 			must(t, errors.Join(p.Wait(), p.Close()))
@@ -165,7 +165,7 @@ func TestAlone(t *testing.T) {
 	fx := newFixture(t)
 	fifo := fx.fifo()
 	p := fx.start("read line < fifo; echo $line; echo last words >&2; exit 4")
-	for _, f := range []*os.File{fx.files.Log, fx.files.Exit, fx.files.Control, fx.files.InitCgroup, fx.files.PayloadCgroup} {
+	for _, f := range []*os.File{fx.files.Log, fx.files.Exit, fx.files.Control, fx.setup.InitCgroup, fx.setup.PayloadCgroup} {
 		must(t, f.Close())
 	}
 	must(t, errors.Join(p.Close(), fx.image.Close()))
@@ -273,5 +273,23 @@ func TestSealed(t *testing.T) {
 	must(t, err)
 	if b, err := os.ReadFile(found); err != nil || !bytes.Equal(b, exe) {
 		t.Errorf("image of %d bytes, %v, differs from the binary's %d", len(b), err, len(exe))
+	}
+}
+
+// TestDescriptorNumbers: a start succeeds whatever numbers the daemon's files have.
+// ForkExec moves its own pipe above all of them, which must not be where the image is.
+func TestDescriptorNumbers(t *testing.T) {
+	for n := 90; n < 110; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			fx := newFixture(t)
+			if _, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil {
+				return // taken, by the image for one
+			}
+			must(t, unix.Dup3(int(fx.setup.PayloadCgroup.Fd()), n, unix.O_CLOEXEC))
+			fx.setup.PayloadCgroup = os.NewFile(uintptr(n), "payload")
+			p, err := fx.launch(t.Context(), fx.config("echo ran"))
+			must(t, errors.Join(err, fx.setup.PayloadCgroup.Close()))
+			must(t, errors.Join(p.Wait(), p.Close()))
+		})
 	}
 }

@@ -26,7 +26,7 @@ func (fx *fixture) startWithStdin(script string) *nsinit.Process {
 	defer f.Close()
 	c := fx.config(script)
 	c.Stdin, fx.files.Stdin = true, f
-	p, err := fx.image.Start(fx.t.Context(), c, fx.files)
+	p, err := fx.launch(fx.t.Context(), c)
 	must(fx.t, err)
 	fx.t.Cleanup(func() { p.Close() })
 	return p

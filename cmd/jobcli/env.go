@@ -13,7 +13,7 @@ import (
 // env is all that a command touches of the process around it, so that tests run
 // commands in process.
 type env struct {
-	stdin          io.Reader                        // of run -i; a Read may be left behind
+	stdin          io.Reader                        // of run -i and console; a Read may be left behind
 	stdout, stderr io.Writer                        // written to by one or more goroutines at once
 	lookup         func(name string) (string, bool) // an environment variable
 	signals        <-chan os.Signal                 // asks jobcli to end

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"syscall"
 
+	"jobworker/authz"
 	"jobworker/httpapi"
 )
 
@@ -18,23 +20,36 @@ import (
 type diagnosis struct {
 	status int    // 0: that of the command
 	hint   string // what to do next; may be empty
+	typed  string // the same in a console, where it is something else
 }
+
+// inConsole is the hint for those who are in a console.
+func (d diagnosis) inConsole() string { return cmp.Or(d.typed, d.hint) }
 
 // problems is the diagnosis of what the worker answers. The rest is refused or
 // failed, and the answer says why.
 var problems = map[string]diagnosis{
-	httpapi.TypeNotFound:         {noSuchJob, "jobcli ps -a lists the jobs that you may see"},
-	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles; the worker's administrator gives others"},
-	httpapi.TypeIdentity:         {notAllowed, "jobcli tls cert makes a new certificate"},
-	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f"},
-	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that has the controller"},
-	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back"},
-	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs"},
-	httpapi.TypeOffset:           {failed, "jobcli status shows how many bytes of output there are"},
+	httpapi.TypeNotFound:         {noSuchJob, "jobcli ps -a lists the jobs that you may see", "jobs all lists those that you may see"},
+	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles; the worker's administrator gives others", ""},
+	httpapi.TypeIdentity:         {notAllowed, renewHint, ""},
+	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f", ""},
+	httpapi.TypeUnready:          {failed, "echo start | jobcli console makes it ready", "start makes it ready"},
+	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that has the controller", ""},
+	httpapi.TypeStartFailed:      {failed, startHint, ""},
+	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
+	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},
+	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs", ""},
+	httpapi.TypeOffset:           {failed, "jobcli status shows how many bytes of output there are", ""},
 }
 
-// errNoCertificate means that nothing says which certificate to use.
-var errNoCertificate = errors.New("no client certificate configured")
+const (
+	renewHint = "jobcli tls cert -dir PKI -name NAME -group GROUP makes a new certificate, where the CA is"
+	startHint = "a job sees the programs of the worker's machine: give the full path of one, or one in its /usr/bin or /bin"
+)
+
+// errNoCertificate means that nothing says which certificate to use, or that it is
+// not there.
+var errNoCertificate = errors.New("no client certificate")
 
 // errOutage means that a worker has not come back in time.
 type errOutage struct{ cause error }
@@ -113,13 +128,16 @@ func diagnose(err error) diagnosis {
 		return problems[p.Type]
 	}
 	if errors.Is(err, errNoCertificate) {
-		return diagnosis{failed, "-cert-dir DIR or JOBCLI_CERT_DIR names a directory with ca.pem, cert.pem and key.pem; jobcli tls init makes them; run -local needs none"}
+		return diagnosis{status: failed, hint: "-cert-dir DIR or JOBCLI_CERT_DIR names a directory with ca.pem, cert.pem and key.pem; jobcli tls init makes them; run -local needs none"}
+	}
+	if errors.Is(err, authz.ErrExpired) {
+		return diagnosis{status: failed, hint: renewHint}
 	}
 	if hint, ok := refusalHint(err); ok {
-		return diagnosis{unreachable, hint}
+		return diagnosis{status: unreachable, hint: hint}
 	}
 	if neverThere(err) {
-		return diagnosis{unreachable, "is jobworker running there? -addr URL or JOBCLI_ADDR names another"}
+		return diagnosis{status: unreachable, hint: "is jobworker running there? -addr URL or JOBCLI_ADDR names another"}
 	}
 	if lost(err) {
 		return diagnosis{status: unreachable}
@@ -131,13 +149,13 @@ func diagnose(err error) diagnosis {
 // and what to do about it. Trying again would not help.
 func refusalHint(err error) (hint string, ok bool) {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "the worker's certificate is signed by another CA than ca.pem: -ca names the right one", true
+		return "the worker's certificate is signed by another CA than ca.pem: -ca FILE names the right one", true
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return "-server-name gives a name that is in the worker's certificate", true
+		return "-server-name gives a name that is in the worker's certificate; jobcli tls cert -host NAME makes the worker one with another", true
 	}
 	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
-		return "the worker needs another certificate", true
+		return "the worker needs another certificate: jobcli tls cert -host NAME makes one, where the CA is", true
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return "what listens there does not speak TLS: it is no worker", true

@@ -101,6 +101,7 @@ func (s *screen) await(t *testing.T, want string) {
 // A terminal is an env for tests, with what commands write to it.
 type terminal struct {
 	in       io.Reader
+	tty      *os.File // input and output, if it is not nil
 	out, err *screen
 	vars     map[string]string
 	signals  chan os.Signal
@@ -116,13 +117,17 @@ func newTerminal() *terminal {
 }
 
 func (c *terminal) env() *env {
-	return &env{
+	e := &env{
 		stdin: c.in, stdout: c.out, stderr: c.err, signals: c.signals, patience: c.patience,
 		lookup: func(name string) (string, bool) {
 			v, ok := c.vars[name]
 			return v, ok
 		},
 	}
+	if c.tty != nil {
+		e.stdin, e.stdout = c.tty, c.tty
+	}
+	return e
 }
 
 // run executes a command line and returns its status.

@@ -44,8 +44,8 @@ func TestBrokenPipe(t *testing.T) {
 		t.Errorf("the job runs on:\n%s", c.out)
 	}
 	id := startNoise(t, s, 1<<20)
-	for _, args := range [][]string{{"logs", "-f", id}, {"logs", "-o", "json", id}, {"ps", "-a"}, {"ps", "-a", "-q"}, {"status", id, id}, {"whoami"}, {"version"}, {"help"}, {"help", "run"}} {
-		e.stdout = &brokenWriter{err: pipeError(syscall.EPIPE)}
+	for _, args := range [][]string{{"logs", "-f", id}, {"logs", "-o", "json", id}, {"ps", "-a"}, {"ps", "-a", "-q"}, {"status", id, id}, {"whoami"}, {"version"}, {"help"}, {"help", "run"}, {"console"}} {
+		e.stdout, e.stdin = &brokenWriter{err: pipeError(syscall.EPIPE)}, strings.NewReader("ping\nping\n")
 		if code := run(t.Context(), e, args); code != 141 || c.err.String() != "" {
 			t.Errorf("%s: status %d\n%s", args, code, c.err)
 		}

@@ -49,12 +49,19 @@ func (r *retry) pause(ctx context.Context, err error) error {
 	case r.attempts == 1 && !r.quiet:
 		r.env.say("connection lost, trying again for up to %s: %v", r.env.patience, err)
 	}
-	pause := min(firstPause<<min(r.attempts, 10), maxPause)
+	pause := backoff(r.attempts, maxPause)
 	r.attempts++
 	select {
-	case <-time.After(pause/2 + rand.N(pause/2)): // spread out clients of a worker that restarts
+	case <-time.After(pause):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// backoff is the pause after so many attempts, at most most. Chance spreads out the
+// clients of a worker that restarts.
+func backoff(attempts int, most time.Duration) time.Duration {
+	pause := min(firstPause<<min(attempts, 10), most)
+	return pause/2 + rand.N(pause/2)
 }

@@ -24,6 +24,7 @@ import (
 //	input TEXT         what the next jobcli reads, and a newline
 //	jobcli ARG...      run jobcli, which succeeds
 //	! jobcli ARG...    run jobcli, which does not
+//	until TEXT ARG...  run jobcli, and interrupt it when it has written TEXT
 //	exit N             it ended with this status
 //	stdout RE          what it wrote matches; ^ and $ match at lines. ! for not
 //	stderr RE
@@ -34,7 +35,7 @@ import (
 //	! file NAME        there is no such file
 //
 // ${WORK} is a directory of the script's own, and where a worker runs ${PKI} is that
-// of its certificates and ${JOB} its program.
+// of its certificates, ${JOB} its program and ${EVENT} the number of its first event.
 type script struct {
 	t      *testing.T
 	site   scriptSite
@@ -87,6 +88,7 @@ var verbs = map[string]struct {
 	"unset":   {1, 1, false, (*script).unset},
 	"input":   {1, 1, false, (*script).giveInput},
 	"jobcli":  {0, 99, true, (*script).jobcli},
+	"until":   {1, 99, false, (*script).until},
 	"exit":    {1, 1, false, (*script).exit},
 	"stdout":  {1, 1, true, (*script).matchStdout},
 	"stderr":  {1, 1, true, (*script).matchStderr},
@@ -210,6 +212,16 @@ func (s *script) jobcli(not bool, words []string) error {
 			return fmt.Errorf("panic")
 		}
 	}
+	return nil
+}
+
+func (s *script) until(_ bool, words []string) error {
+	c := newTerminal()
+	c.vars = s.vars
+	wait := c.start(s.t, words[1:]...)
+	c.out.await(s.t, words[0])
+	c.signals <- os.Interrupt
+	s.code, s.stdout, s.stderr, s.ran = wait(), c.out.String(), c.err.String(), true
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,33 +22,65 @@ import (
 
 // A site is a real worker behind a real server, with certificates on disk.
 type site struct {
-	dir     string // certificates in pki/alice (admin), pki/bob (operator), pki/eve (viewer), pki/mallory (nobody)
+	dir     string
+	pki     string // certificates in alice (admin), bob (operator), eve (viewer), mallory (nobody)
 	addr    string // host:port
 	program string // path of the program, in a job as well
-	worker  *job.Worker
+	cfg     job.Config
+	worker  *job.Worker // nil while it is closed
+
+	terminated chan struct{} // gets a value for each terminate that a client asks for
 }
+
+// sites counts those of this process: each has a cgroup and user ids of its own.
+var sites atomic.Uint32
+
+const siteUIDs = 1000
 
 // newSite opens a worker for a test. It needs root and a cgroup2 mount.
 func newSite(t *testing.T) *site {
 	t.Helper()
+	return newSiteWith(t, job.Config{})
+}
+
+// newSiteWith is newSite with what cfg says beyond the directories.
+func newSiteWith(t *testing.T, cfg job.Config) *site {
+	t.Helper()
 	kerneltest.Root(t)
-	s := &site{dir: t.TempDir()}
-	s.program = installProgram(t)
-	makeCertificates(t, filepath.Join(s.dir, "pki"))
-	var err error
-	s.worker, err = job.Open(job.Config{
-		StateDir:                filepath.Join(s.dir, "state"),
-		CgroupRoot:              fmt.Sprintf("%s%d-%s", cgroupPrefix, os.Getpid(), filepath.Base(filepath.Dir(s.dir))),
-		AllowMissingControllers: true,
-		UIDBase:                 job.DefaultUIDBase + 1<<24, UIDCount: 1000, // other packages' tests run at the same time
-		Expose: []string{filepath.Dir(s.program)},
+	n := sites.Add(1)
+	s := &site{dir: t.TempDir(), program: installProgram(t), cfg: cfg, terminated: make(chan struct{}, 8)}
+	s.pki = filepath.Join(s.dir, "pki")
+	makeCertificates(t, s.pki)
+	s.cfg.StateDir = filepath.Join(s.dir, "state")
+	s.cfg.CgroupRoot = fmt.Sprintf("%s%d-%d", cgroupPrefix, os.Getpid(), n)
+	s.cfg.AllowMissingControllers = true
+	s.cfg.UIDBase = job.DefaultUIDBase + 1<<24 + n%100*siteUIDs // other packages' tests run at the same time
+	s.cfg.UIDCount = siteUIDs
+	s.cfg.Expose = []string{filepath.Dir(s.program)}
+	s.open(t)
+	t.Cleanup(func() {
+		if s.worker != nil {
+			s.close(t)
+		}
 	})
+	s.addr = s.serve(t, "127.0.0.1:0")
+	return s
+}
+
+// open opens the worker, again if it was closed.
+func (s *site) open(t *testing.T) {
+	t.Helper()
+	w, err := job.Open(s.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { finish(t, s.worker.Shutdown) })
-	s.addr = s.serve(t, "127.0.0.1:0")
-	return s
+	s.worker = w
+}
+
+func (s *site) close(t *testing.T) {
+	t.Helper()
+	finish(t, s.worker.Shutdown)
+	s.worker = nil
 }
 
 // cgroupPrefix begins the names of the cgroups of tests.
@@ -126,8 +159,7 @@ func (s *site) serve(t *testing.T, listen string) string {
 // server starts a server of the site's worker; stop ends it, once.
 func (s *site) server(t *testing.T, listen string) (addr string, stop func()) {
 	t.Helper()
-	pki := filepath.Join(s.dir, "pki")
-	files := authz.ServerFiles{Cert: filepath.Join(pki, "server.pem"), Key: filepath.Join(pki, "server-key.pem"), ClientCA: filepath.Join(pki, "ca.pem")}
+	files := authz.ServerFiles{Cert: filepath.Join(s.pki, "server.pem"), Key: filepath.Join(s.pki, "server-key.pem"), ClientCA: filepath.Join(s.pki, "ca.pem")}
 	tls, err := authz.NewServerTLS(files)
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +168,10 @@ func (s *site) server(t *testing.T, listen string) (addr string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httpapi.NewServer(httpapi.Config{Worker: s.worker, TLS: tls})
+	server := httpapi.NewServer(httpapi.Config{
+		Worker: s.worker, TLS: tls,
+		Terminate: func() { s.terminated <- struct{}{} },
+	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }() // ends in stop
 	return l.Addr().String(), func() {
@@ -151,7 +186,7 @@ func (s *site) server(t *testing.T, listen string) (addr string, stop func()) {
 func (s *site) terminal(user string) *terminal {
 	c := newTerminal()
 	c.vars["JOBCLI_ADDR"] = "https://" + s.addr
-	c.vars["JOBCLI_CERT_DIR"] = filepath.Join(s.dir, "pki", user)
+	c.vars["JOBCLI_CERT_DIR"] = filepath.Join(s.pki, user)
 	return c
 }
 
@@ -176,5 +211,5 @@ func leftovers() string {
 func newScriptSite(t *testing.T) scriptSite { return newSite(t) }
 
 func (s *site) variables() map[string]string {
-	return map[string]string{"PKI": filepath.Join(s.dir, "pki"), "JOB": s.program}
+	return map[string]string{"PKI": s.pki, "JOB": s.program, "EVENT": fmt.Sprint(s.worker.Info().Event)}
 }

@@ -44,7 +44,10 @@ func describe(w io.Writer, j httpapi.Job) error {
 }
 
 func identityLines(j httpapi.Job) [][2]string {
-	verdict := ""
+	command, verdict := quoteWords(j.Argv), ""
+	if j.Builtin {
+		command += " (built in)"
+	}
 	if j.Verdict != nil {
 		verdict = verdictText(j.Verdict)
 	}
@@ -57,7 +60,7 @@ func identityLines(j httpapi.Job) [][2]string {
 		{"name", j.Name},
 		{"owner", j.Owner},
 		{"labels", strings.Join(labels, " ")},
-		{"command", quoteWords(j.Argv)},
+		{"command", command},
 		{"dir", j.Dir},
 		{"state", string(j.State)},
 		{"verdict", verdict},

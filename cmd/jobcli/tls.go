@@ -35,13 +35,24 @@ func setupTLSInit(fs *flag.FlagSet) action {
 	var hosts []string
 	fs.Func("host", "name or address that clients reach the worker at, a `HOST`; repeatable, one is needed", appendTo(&hosts))
 	admin := fs.String("admin", "", "`NAME` of the administrator; needed")
+	ifMissing := fs.Bool("if-missing", false, "make nothing and succeed if all of it is there, for these hosts and valid")
 	return func(_ context.Context, e *env, _ []string) error {
 		if err := needed("-dir", t.dir, "-host", strings.Join(hosts, ""), "-admin", *admin); err != nil {
 			return err
 		}
-		made, err := authz.InitPKI(authz.InitOptions{Dir: t.dir, Hosts: hosts, Admin: *admin, Life: t.life})
+		o := authz.InitOptions{Dir: t.dir, Hosts: hosts, Admin: *admin, Life: t.life}
+		made, err := initPKI(o, *ifMissing)
 		return t.show(e, made, err)
 	}
+}
+
+func initPKI(o authz.InitOptions, ifMissing bool) (made []string, err error) {
+	if ifMissing {
+		if err := authz.CheckPKI(o); !errors.Is(err, fs.ErrNotExist) {
+			return []string{}, err
+		}
+	}
+	return authz.InitPKI(o)
 }
 
 func setupTLSCA(fs *flag.FlagSet) action {
@@ -106,6 +117,8 @@ func (t *tlsFlags) show(e *env, made []string, err error) error {
 		return err
 	case t.json:
 		return writeJSON(e.stdout, map[string][]string{"files": made})
+	case len(made) == 0:
+		return nil
 	}
 	_, err = fmt.Fprintln(e.stdout, strings.Join(made, "\n"))
 	return written(err)

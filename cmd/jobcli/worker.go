@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -49,6 +50,9 @@ func (w *worker) dial(e *env) (*httpapi.Client, error) {
 		return nil, err
 	}
 	cfg, err := authz.ClientTLS(files)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errNoCertificate, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	drainBound = 5 * time.Second // for the answers to clients, when the daemon ends
-	stopBound  = time.Minute     // and then for the jobs, whatever their grace periods say
+	stopBound  = time.Minute     // for the jobs, when the daemon ends, whatever their grace periods say
+	drainBound = 5 * time.Second // and then for the answers to clients
 )
 
 // A daemon is the worker, the server over it, and what they read from files.
@@ -31,11 +31,13 @@ type daemon struct {
 	tls    *authz.ServerTLS
 	worker *job.Worker
 	server *httpapi.Server
+
+	terminated chan struct{} // closed when a client has terminated the worker
 }
 
 // serve runs the daemon until ctx or a signal ends it.
 func serve(ctx context.Context, e env, o options) error {
-	d := &daemon{env: e, options: o, log: slog.New(slog.NewJSONHandler(e.stderr, nil))}
+	d := &daemon{env: e, options: o, log: slog.New(slog.NewJSONHandler(e.stderr, nil)), terminated: make(chan struct{})}
 	policy, err := d.loadPolicy()
 	if err != nil {
 		return err
@@ -53,6 +55,7 @@ func serve(ctx context.Context, e env, o options) error {
 	}
 	d.server = httpapi.NewServer(httpapi.Config{
 		Worker: d.worker, TLS: d.tls, Policy: policy, Audit: authz.NewAudit(d.log), Log: d.log,
+		Terminate: func() { close(d.terminated) }, // is called once
 	})
 	return d.run(ctx, l)
 }
@@ -66,7 +69,7 @@ func (d *daemon) loadPolicy() (*authz.Policy, error) {
 
 func (d *daemon) open() (err error) {
 	cfg := d.options.worker
-	cfg.Log = d.log
+	cfg.Log, cfg.Spare = d.log, true
 	if d.worker, err = job.Open(cfg); err != nil {
 		return err
 	}
@@ -81,24 +84,29 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1) // gets what Serve returns, once
 	go func() { served <- d.server.Serve(l) }()
 	fmt.Fprintf(d.stdout, "jobworker: serving on https://%s\n", l.Addr())
-	err := d.wait(ctx, served)
-	return errors.Join(err, d.shutdown(served))
+	told := make(chan struct{}) // closed when the last message is printed
+	go func() { defer close(told); d.tellMessages() }()
+	signals, err := d.wait(ctx, served)
+	return errors.Join(err, d.shutdown(signals, served, told))
 }
 
-// wait handles signals until one of them, or ctx, ends the daemon, and reports
-// why else it ends.
-func (d *daemon) wait(ctx context.Context, served chan error) error {
+// wait handles signals until one of them, a client or ctx ends the daemon, and
+// reports how many signals did so, and why else it ends.
+func (d *daemon) wait(ctx context.Context, served chan error) (signals int, err error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return 1, nil
+		case <-d.terminated:
+			d.log.Info("shutting down: terminated by a client")
+			return 0, nil
 		case err := <-served:
 			served <- http.ErrServerClosed // for shutdown
-			return fmt.Errorf("serve: %w", err)
+			return 0, fmt.Errorf("serve: %w", err)
 		case s := <-d.signals:
 			if s != syscall.SIGHUP {
 				d.log.Info("shutting down", "signal", s.String())
-				return nil
+				return 1, nil
 			}
 			d.reload()
 		}
@@ -121,18 +129,22 @@ func (d *daemon) reload() {
 	}
 }
 
-// shutdown stops the jobs and ends the server. A second signal cuts it short.
-func (d *daemon) shutdown(served <-chan error) error {
+// shutdown stops the jobs and ends the server. The second of all signals cuts it
+// short.
+func (d *daemon) shutdown(signals int, served <-chan error, told <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- d.stop(ctx, served) }()
+	go func() { done <- d.stop(ctx, served, told) }()
 	for {
 		select {
 		case err := <-done:
 			return err
 		case s := <-d.signals:
-			if s != syscall.SIGHUP {
+			if s == syscall.SIGHUP {
+				continue
+			}
+			if signals++; signals > 1 {
 				cancel()
 				return errors.Join(fmt.Errorf("second signal, %s: ended before all jobs were over", s), <-done)
 			}
@@ -140,16 +152,24 @@ func (d *daemon) shutdown(served <-chan error) error {
 	}
 }
 
-// stop ends the answers to clients, whose streams say that the worker goes down,
-// and then the jobs: nothing reads from a worker that is closed.
-func (d *daemon) stop(ctx context.Context, served <-chan error) error {
-	drain, cancel := context.WithTimeout(ctx, drainBound)
-	defer cancel()
-	err := d.server.Shutdown(drain)
-	<-served
+// stop ends the jobs, while clients can still see how they end, then the answers to
+// clients, whose streams say that the worker goes down, and then the worker: nothing
+// reads from one that is closed.
+func (d *daemon) stop(ctx context.Context, served <-chan error, told <-chan struct{}) error {
 	jobs, cancel := context.WithTimeout(ctx, stopBound)
 	defer cancel()
-	return errors.Join(err, d.worker.Shutdown(jobs))
+	drained := d.worker.Drain(jobs)
+	drain, cancel := context.WithTimeout(ctx, drainBound)
+	defer cancel()
+	err := errors.Join(drained, d.server.Shutdown(drain))
+	<-served
+	err = errors.Join(err, d.worker.Shutdown(jobs))
+	select {
+	case <-told:
+	case <-drain.Done():
+		d.log.Warn("not all messages are printed: nobody reads standard output")
+	}
+	return err
 }
 
 // withHint adds to err, if it is a what, what to do about it.

@@ -35,19 +35,23 @@ func (o *options) flags() *flag.FlagSet {
 	fs.SetOutput(io.Discard) // mistakes are one line, see parse
 	o.worker.DefaultMemory = job.DefaultMemory
 	o.worker.UIDBase, o.worker.UIDCount = job.DefaultUIDBase, job.DefaultUIDCount
+	o.worker.MaxCalculate = job.DefaultMaxCalculate
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to serve on; port 0 picks one")
 	fs.StringVar(&o.worker.StateDir, "state-dir", "/var/lib/jobworker", "`directory` of jobs, their records and output")
 	fs.StringVar(&o.files.Cert, "tls-cert", "", "`file` with the server's certificate, PEM (required)")
 	fs.StringVar(&o.files.Key, "tls-key", "", "`file` with its private key, mode 0600 (required)")
 	fs.StringVar(&o.files.ClientCA, "client-ca", "", "`file` with the CAs that sign clients, PEM (required)")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
-	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's, else jobworker")
+	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's or the container's, else jobworker")
 	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
 	fs.Var((*uid)(&o.worker.UIDBase), "uid-base", "first `uid` of those that jobs run as")
 	fs.Var((*uid)(&o.worker.UIDCount), "uid-count", "`number` of them: the most jobs that can be kept")
 	fs.Var((*size)(&o.worker.DefaultMemory), "default-memory", "memory limit in `bytes` of a job that asks for none, as in 512M or 1G")
 	fs.Int64Var(&o.worker.DefaultPids, "default-pids", job.DefaultPids, "limit of a job that asks for none on its `number` of processes and threads")
 	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
+	fs.Var((*unready)(&o.worker.Unready), "initial-state", "`state` to begin in: ready, or unready, which takes no jobs until it is started")
+	fs.DurationVar(&o.worker.MaxCalculate, "max-calculate", o.worker.MaxCalculate, "longest `time` that a calculate may take")
+	fs.IntVar(&o.worker.MaxCalculates, "max-calculates", job.DefaultMaxCalculates, "`number` of calculates at once")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	return fs
 }
@@ -90,8 +94,13 @@ func (o *options) check(fs *flag.FlagSet) error {
 			return usageError{fmt.Errorf("-%s (or %s) is missing; %s", name, envName(name), makeFiles)}
 		}
 	}
-	if p := o.worker.DefaultPids; p < 1 {
-		return usageError{fmt.Errorf("-default-pids %d: must be at least 1", p)}
+	switch w := o.worker; {
+	case w.DefaultPids < 1:
+		return usageError{fmt.Errorf("-default-pids %d: must be at least 1", w.DefaultPids)}
+	case w.MaxCalculate <= 0:
+		return usageError{fmt.Errorf("-max-calculate %s: must be more than 0s", w.MaxCalculate)}
+	case w.MaxCalculates < 1:
+		return usageError{fmt.Errorf("-max-calculates %d: must be at least 1", w.MaxCalculates)}
 	}
 	return nil
 }
@@ -128,6 +137,25 @@ func (u *uid) Set(s string) error {
 		return fmt.Errorf("must be a whole number from 1 to %d", uint32(math.MaxUint32))
 	}
 	*u = uid(n)
+	return nil
+}
+
+// An unready is whether a worker begins in that state.
+type unready bool
+
+func (u *unready) String() string {
+	if *u {
+		return string(job.Unready)
+	}
+	return string(job.Ready)
+}
+
+// Set implements flag.Value.
+func (u *unready) Set(s string) error {
+	if s != string(job.Ready) && s != string(job.Unready) {
+		return fmt.Errorf("must be %s or %s", job.Ready, job.Unready)
+	}
+	*u = s == string(job.Unready)
 	return nil
 }
 

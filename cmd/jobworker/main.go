@@ -7,19 +7,23 @@
 //
 //	jobworker: serving on https://127.0.0.1:43211
 //
-// and logs to standard error, one JSON object a line; those with the message
-// "audit" are the decisions of the policy. It refuses to start, with one line
-// that says why and what to do, when it could not do all it promises.
+// then one for each calculate that comes to its end: its message, in which what is
+// not printable is escaped. It logs to standard error, one JSON object a line; those
+// with the message "audit" are the decisions of the policy. It refuses to start, with
+// one line that says why and what to do, when it could not do all it promises.
 //
 // # Signals
 //
 //	SIGHUP           read certificates and policy again; what cannot be read leaves the old in force
-//	SIGTERM, SIGINT  take no more jobs, stop those that run, end their streams, exit 0
+//	SIGTERM, SIGINT  take no more jobs, stop those that run, end all streams, exit 0
 //	a second one     exit 1 at once
+//
+// A client that terminates the worker does what SIGTERM does. A signal after that is
+// the first.
 //
 // # Exit status
 //
-//	0  ended by a signal, all jobs over
+//	0  ended by a signal or a client, all jobs over
 //	1  cannot start, or cannot go on; or not all jobs were over in time
 //	2  a wrong flag or environment variable
 package main
@@ -39,7 +43,10 @@ import (
 )
 
 func main() {
-	nsinit.MaybeRun() // in a job this process is its PID 1, and does not return
+	nsinit.MaybeRun() // in a job this process is its PID 1 or a calculate, and does not return
+	// Without this a write to a standard output that nobody reads any more would be
+	// the end. Ignored, the signal would be so in every process that is started.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	os.Exit(run(context.Background(), env{os.Stdout, os.Stderr, os.Getenv, signals}, os.Args[1:]))

@@ -25,7 +25,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == "jobworker" {
+		main()
+	}
 	nsinit.MaybeRun() // in a job this binary is its PID 1
+	if filepath.Base(os.Args[0]) == "jobworker" {
+		main() // as a process of its own
+	}
 	code := m.Run()
 	if code == 0 {
 		code = leaks()
@@ -179,7 +185,7 @@ func TestDaemon(t *testing.T) {
 		}
 		last = fr.Type + " " + fr.Reason
 	}
-	if last != "end shutdown" {
+	if last != "end complete" { // the job has been stopped
 		t.Errorf("last line of the stream: %q", last)
 	}
 	for _, want := range []string{`"action":"job.start"`, `"decision":"allow"`, `"shutting down"`} {
@@ -297,6 +303,10 @@ func TestRefusals(t *testing.T) {
 		"relative expose":  {func(p *process) { p.args = append(p.args, "-expose", "data") }, 2, "must be an absolute path"},
 		"bad variable":     {func(p *process) { p.vars["JOBWORKER_UID_COUNT"] = "many" }, 2, `JOBWORKER_UID_COUNT="many"`},
 		"pids":             {func(p *process) { p.args = append(p.args, "-default-pids", "0") }, 2, "-default-pids 0"},
+		"initial state":    {func(p *process) { p.args = append(p.args, "-initial-state", "Ready") }, 2, "must be ready or unready"},
+		"no calculate":     {func(p *process) { p.args = append(p.args, "-max-calculate", "0s") }, 2, "-max-calculate 0s"},
+		"no calculates":    {func(p *process) { p.args = append(p.args, "-max-calculates", "0") }, 2, "-max-calculates 0"},
+		"endless":          {func(p *process) { p.args = append(p.args, "-max-calculate", "100000h") }, 1, "longest calculate"},
 		"no certificate":   {func(p *process) { p.args = append(p.args, "-tls-cert", p.path("none")) }, 1, "`jobcli tls init"},
 		"open key":         {func(p *process) { chmod(p, "pki/server-key.pem", 0o644) }, 1, "0600"},
 		"bad policy":       {func(p *process) { p.args = append(p.args, "-policy", p.path("pki/ca.pem")) }, 1, "load policy"},
@@ -343,6 +353,7 @@ func TestHelpAndEnvironment(t *testing.T) {
 	}
 	vars := map[string]string{
 		"JOBWORKER_LISTEN": "127.0.0.1:1", "JOBWORKER_TLS_CERT": "c", "JOBWORKER_TLS_KEY": "k", "JOBWORKER_CLIENT_CA": "a", "JOBWORKER_POLICY": "p",
+		"JOBWORKER_INITIAL_STATE": "unready", "JOBWORKER_MAX_CALCULATE": "90s", "JOBWORKER_MAX_CALCULATES": "3",
 		"JOBWORKER_STATE_DIR": "/s", "JOBWORKER_CGROUP_ROOT": "/c", "JOBWORKER_ALLOW_MISSING_CONTROLLERS": "true", "JOBWORKER_UID_BASE": "5000",
 		"JOBWORKER_UID_COUNT": "7", "JOBWORKER_DEFAULT_MEMORY": "64M", "JOBWORKER_DEFAULT_PIDS": "9", "JOBWORKER_EXPOSE": "/a:/b",
 	}
@@ -351,8 +362,8 @@ func TestHelpAndEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := o.worker
-	got := fmt.Sprint(o.listen, o.files, o.policy, w.StateDir, w.CgroupRoot, w.AllowMissingControllers, w.UIDBase, w.UIDCount, w.DefaultMemory, w.DefaultPids, w.Expose)
-	if want := "127.0.0.1:2{c k a}p/s/ctrue 5000 7 67108864 9 [/a /b /c]"; got != want {
+	got := fmt.Sprint(o.listen, o.files, o.policy, w.StateDir, w.CgroupRoot, w.AllowMissingControllers, w.UIDBase, w.UIDCount, w.DefaultMemory, w.DefaultPids, w.Expose, w.Unready, w.MaxCalculate, w.MaxCalculates)
+	if want := "127.0.0.1:2{c k a}p/s/ctrue 5000 7 67108864 9 [/a /b /c] true 1m30s 3"; got != want {
 		t.Errorf("options %s, want %s", got, want)
 	}
 	out.Reset()
