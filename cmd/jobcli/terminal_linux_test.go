@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -49,23 +50,25 @@ func TestTerminal(t *testing.T) {
 	p.await(t, "worker (ready)> start^C")
 
 	// Pasted at once: each is answered, in order, while they run.
-	p.typed(t, strings.Repeat("calculate 1000 x\r", 100)+"ping\rstatus\rwait\rping\r")
-	p.await(t, "[104] worker: pong ")
-	p.await(t, "[105] worker: jobs         100, 100 of them calculates")
-	p.await(t, "[107] worker: pong ")
+	n := many()
+	line := func(after int, text string) string { return fmt.Sprintf("[%d] %s", 3+n+after, text) }
+	p.typed(t, strings.Repeat("calculate 1000 x\r", n)+"ping\rstatus\rwait\rping\r")
+	p.await(t, line(1, "worker: pong "))
+	p.await(t, line(2, fmt.Sprintf("worker: jobs         %d, %[1]d of them calculates", n)))
+	p.await(t, line(4, "worker: pong "))
 	p.typed(t, "\x03")
-	p.await(t, "[106] error: broken off")
+	p.await(t, line(3, "error: broken off"))
 	p.typed(t, "\xff\xfe\x00\x80\x1b[2Jx\r"+strings.Repeat("x", 2*maxLine)+"\rping\r")
-	p.await(t, "[108] error: no command ")
-	p.await(t, "[109] error: the line is longer than 65536 bytes")
-	p.await(t, "[110] worker: pong ")
+	p.await(t, line(5, "error: no command "))
+	p.await(t, line(6, "error: the line is longer than 65536 bytes"))
+	p.await(t, line(7, "worker: pong "))
 
 	stop()
 	p.await(t, "[worker] connection lost, trying again: ")
 	p.awaitLine(t, "worker (gone)> ")
 	p.typed(t, "ping\r")
-	p.await(t, "[111] worker: error: ")
-	p.await(t, "[111] worker: hint: is jobworker running there?")
+	p.await(t, line(8, "worker: error: "))
+	p.await(t, line(8, "worker: hint: is jobworker running there?"))
 	_, stop = s.server(t, addr)
 	defer stop()
 	p.await(t, "[worker] is back: ready")
@@ -81,7 +84,7 @@ func TestTerminal(t *testing.T) {
 	if p.mode(t) != before {
 		t.Error("the terminal is not what it was")
 	}
-	if jobs, _, err := s.worker.List(job.Filter{State: job.Running}); err != nil || len(jobs) != 100 {
+	if jobs, _, err := s.worker.List(job.Filter{State: job.Running}); err != nil || len(jobs) != n {
 		t.Errorf("%d jobs run, %v", len(jobs), err)
 	}
 	if c.err.String() != "" {
