@@ -132,7 +132,10 @@ func mounts(t *testing.T) string {
 // TestTreeIsGone: no process survives the end of its job, whatever it did to
 // hide, and none can hold the output open.
 func TestTreeIsGone(t *testing.T) {
-	w := openWorker(t, t.TempDir())
+	// Users that no other test program has at the same time.
+	w := openWorker(t, t.TempDir(), func(c *job.Config) {
+		c.UIDBase, c.UIDCount = job.DefaultUIDBase+job.DefaultUIDCount+2*uint32(os.Getpid()), 2
+	})
 	tree := "trap '' TERM HUP INT; (setsid sh -c '(trap \"\" TERM HUP; while :; do sleep .1; done) & exec sleep 1000' &) ; setsid sleep 1000 & id -u; "
 	t.Run("after stop", func(t *testing.T) {
 		j := started(t, w, sh(tree+"echo ready; while :; do sleep .01; done"))
