@@ -38,7 +38,8 @@ type Config struct {
 	Expose []string
 
 	// Spare keeps what the next job needs ready: its namespaces, its cgroups
-	// and its nsinit, some 2 MiB of memory. A start then takes half as long.
+	// and its nsinit, about 1 MiB of memory. A start then takes two thirds of the
+	// time.
 	Spare bool
 
 	// Unready makes the worker start no jobs until SetReady says so.
