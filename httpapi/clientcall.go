@@ -32,7 +32,7 @@ func (c *Client) do(req *http.Request, out any, statuses ...int) error {
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return answerError(resp, err)
+		return answerError(resp, cutOff(err))
 	}
 	if len(b) > maxAnswer {
 		return answerError(resp, fmt.Errorf("is longer than %d bytes", maxAnswer))
@@ -61,9 +61,10 @@ func checkResponse(resp *http.Response, media string, statuses ...int) error {
 func readProblem(resp *http.Response) error {
 	p := new(Problem)
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil {
-		err = json.Unmarshal(b, p)
+	if err != nil {
+		return answerError(resp, cutOff(err))
 	}
+	err = json.Unmarshal(b, p)
 	if err == nil && (p.Type == "" || p.Status != resp.StatusCode) {
 		err = errors.New("problem without its type or status")
 	}
@@ -71,6 +72,14 @@ func readProblem(resp *http.Response) error {
 		return answerError(resp, fmt.Errorf("status %s: %w", resp.Status, err))
 	}
 	return p
+}
+
+// cutOff is the error for an answer or a stream whose connection broke with err.
+func cutOff(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("cut off: %w", io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("cut off: %w: %w", io.ErrUnexpectedEOF, err)
 }
 
 func answerError(resp *http.Response, err error) error {

@@ -147,10 +147,7 @@ func (s *Stream) cut(err error) error {
 	if s.ctx.Err() != nil {
 		return fmt.Errorf("stream: %w", err)
 	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("stream: cut off: %w", io.ErrUnexpectedEOF)
-	}
-	return fmt.Errorf("stream: cut off: %w: %w", io.ErrUnexpectedEOF, err)
+	return fmt.Errorf("stream: %w", cutOff(err))
 }
 
 // last reads the end of the body after the end frame, which keeps an HTTP/1.1

@@ -1,9 +1,11 @@
 package httpapi_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,11 +17,15 @@ import (
 	"jobworker/stream"
 )
 
+// connOf is the key of the connection in the context of a request to a fake.
+type connOf struct{}
+
 // fake returns a client of a server that is no worker.
 func fake(t *testing.T, h http.HandlerFunc) *httpapi.Client {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = true
+	s.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connOf{}, c) }
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	cfg := s.Client().Transport.(*http.Transport).TLSClientConfig
@@ -115,6 +121,25 @@ const (
 	pingLine   = `{"type":"ping"}` + "\n"
 	endLine    = `{"type":"end","next":15,"reason":"complete"}` + "\n"
 )
+
+// An answer whose connection is reset half way was cut off, as a stream is: asking
+// again may help.
+func TestAnswerReset(t *testing.T) {
+	for _, media := range []string{"application/json", "application/problem+json"} {
+		c := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", media)
+			w.WriteHeader(200)
+			w.Write([]byte(`{"type":`))
+			http.NewResponseController(w).Flush()
+			tcp := r.Context().Value(connOf{}).(*tls.Conn).NetConn().(*net.TCPConn)
+			tcp.SetLinger(0)
+			tcp.Close()
+		})
+		if _, err := c.Status(t.Context(), strings.Repeat("a", 26)); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: %v, want io.ErrUnexpectedEOF", media, err)
+		}
+	}
+}
 
 // Only an end frame ends a stream well.
 func TestStreamEnds(t *testing.T) {
