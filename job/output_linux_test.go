@@ -192,8 +192,7 @@ func TestPipeIsLetGo(t *testing.T) {
 // some milliseconds. With the race detector one takes twice as long and the
 // machine's other tests wait; a virtual machine without KVM needs up to 200 ms.
 func shortJobs() int {
-	info, ok := debug.ReadBuildInfo()
-	race := ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	race := raceBuilt()
 	switch vm := os.Getenv("KERNELTEST") == "vm"; {
 	case vm && race:
 		return 50
@@ -203,6 +202,12 @@ func shortJobs() int {
 		return 1000
 	}
 	return 10_000
+}
+
+// raceBuilt reports whether the race detector is in this program.
+func raceBuilt() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // TestShortJobs: no job is so short that its output is lost.
