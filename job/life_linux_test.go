@@ -65,7 +65,7 @@ func verdict(j job.Job) string {
 // TestStartErrors: the reason is known when Start returns, and nothing is left.
 func TestStartErrors(t *testing.T) {
 	dir := t.TempDir()
-	w := openWorker(t, dir)
+	w := openWorker(t, dir, noSpare)
 	for _, tt := range []struct {
 		spec  job.Spec
 		stage string

@@ -40,6 +40,7 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 		return Job{}, false, err
 	}
 	if !existing {
+		w.spares.refill()                        // beside this start, which waits most of its time
 		w.settle(t, t.start(ctx, limits, spare)) // heeds ctx; a job that runs by now is returned
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -113,7 +114,6 @@ func (w *Worker) enter(t *task) {
 
 // settle ends the start of t, one way or the other. Its goroutine begins here.
 func (w *Worker) settle(t *task, err error) {
-	w.spares.refill()
 	if err == nil {
 		t.publish(Event{Type: JobCreated})
 		t.publish(Event{Type: JobStarted})
