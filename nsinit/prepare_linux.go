@@ -93,7 +93,8 @@ func (s *Spare) Start(ctx context.Context, c Config, f Files) (*Process, error) 
 	if err != nil {
 		return nil, errors.Join(cmp.Or(context.Cause(ctx), err), s.End())
 	}
-	return s.proc, s.conn.Close()
+	s.conn.Close() // it has served; the program runs whatever this says
+	return s.proc, nil
 }
 
 // send writes the files and c, and says that it is all.
