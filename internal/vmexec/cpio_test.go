@@ -117,12 +117,13 @@ func TestInitrd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p, err := newProgram([]string{filepath.Join(dir, "pkg.test"), "-test.run=^TestA$", "a b"})
+	p, err := newProgram([]string{filepath.Join(dir, "pkg.test"), "-test.run=^TestA$", "a b"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
-	if err := writeInitrd(&buf, p, "pkg.test", "box", []string{"extra", "extra:/opt/x"}); err != nil {
+	m := machine{busybox: "box", files: []string{"extra", "extra:/opt/x"}}
+	if err := m.writeInitrd(&buf, p, "pkg.test"); err != nil {
 		t.Fatal(err)
 	}
 	got := unpack(t, buf.Bytes())

@@ -36,13 +36,16 @@ var guestMounts = []struct {
 	{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
 	{"sysfs", "/sys", "sysfs", hardened, ""},
 	{"cgroup2", "/sys/fs/cgroup", "cgroup2", hardened, "nsdelegate,memory_recursiveprot"},
-	{disk, "/disk", "ext4", unix.MS_RELATIME, "noinit_itable"},
 }
 
 // disk is the whole disk the host formatted.
 const disk = "/dev/nvme0n1"
 
-// guest is the init process of the machine. It does not return.
+// serviceName is what this program is called where systemd runs it.
+const serviceName = "vmexec-service"
+
+// guest is the init process of the machine, or the service of its init. It does
+// not return.
 func guest() {
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "vmexec: guest:", err)
@@ -53,12 +56,25 @@ func guest() {
 }
 
 // serve sets up the system, runs the program, and reports its status on ttyS2.
+// Where systemd is init it becomes that instead, and serves in its service.
 func serve() error {
-	if err := setUp(); err != nil {
+	p, err := readProgram()
+	if err != nil {
 		return err
 	}
-	p, err := takeProgram()
+	switch {
+	case !p.Systemd:
+		err = setUp()
+	case os.Getpid() == 1:
+		err = becomeSystemd()
+	default:
+		err = errors.Join(mountDisk(), installBusybox())
+	}
 	if err != nil {
+		return err
+	}
+	// A real host would not have them.
+	if err := errors.Join(os.Remove(programFile), os.Remove("/init")); err != nil {
 		return err
 	}
 	out, err := openSerial("/dev/ttyS1")
@@ -97,6 +113,11 @@ func setUp() error {
 	if err := linkUp("lo"); err != nil {
 		return fmt.Errorf("link lo up: %w", err)
 	}
+	return installBusybox()
+}
+
+// installBusybox makes a link of every command that is not there.
+func installBusybox() error {
 	out, err := exec.Command("/usr/bin/busybox", "--install", "-s", "/usr/bin").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("busybox --install: %w: %s", err, out)
@@ -106,11 +127,6 @@ func setUp() error {
 
 func mountAll() error {
 	for _, m := range guestMounts {
-		if m.source == disk {
-			if err := waitFor(disk, diskWait); err != nil {
-				return err
-			}
-		}
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
 			return err
 		}
@@ -118,10 +134,23 @@ func mountAll() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
+	if err := mountDisk(); err != nil {
+		return err
+	}
 	// systemd makes every mount shared; a job's mounts must not come back
 	// through that.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts: %w", err)
+	}
+	return nil
+}
+
+func mountDisk() error {
+	if err := waitFor(disk, diskWait); err != nil {
+		return err
+	}
+	if err := unix.Mount(disk, "/disk", "ext4", unix.MS_RELATIME, "noinit_itable"); err != nil {
+		return fmt.Errorf("mount %s: %w", disk, err)
 	}
 	return nil
 }
@@ -166,8 +195,8 @@ func linkUp(name string) error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
 }
 
-// takeProgram reads what to run, and removes what a real host would not have.
-func takeProgram() (program, error) {
+// readProgram reads what to run.
+func readProgram() (program, error) {
 	var p program
 	b, err := os.ReadFile(programFile)
 	if err != nil {
@@ -176,7 +205,7 @@ func takeProgram() (program, error) {
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, fmt.Errorf("%s: %w", programFile, err)
 	}
-	return p, errors.Join(os.Remove(programFile), os.Remove("/init"))
+	return p, nil
 }
 
 // run runs the program with its output on out and returns its exit status,

@@ -23,6 +23,8 @@ type program struct {
 	Args []string // Args[0] is the path of the program in the guest
 	Dir  string   // working directory, the same path as on the host
 	Env  []string // the whole environment
+
+	Systemd bool // systemd is init, and runs this program in a service
 }
 
 // binDir is where the program lies in the guest: below /usr, so that a job
@@ -76,14 +78,18 @@ var guestFiles = []struct {
 }
 
 // newProgram returns what runs args[0], a path of the host, in the guest.
-func newProgram(args []string) (program, error) {
+func newProgram(args []string, systemd bool) (program, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return program{}, err
 	}
+	place := "vm"
+	if systemd {
+		place = "systemd"
+	}
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "LANG=C.UTF-8", "KERNELTEST=vm",
+		"HOME=/root", "LANG=C.UTF-8", "KERNELTEST=" + place,
 	}
 	for _, name := range forwarded {
 		if v, ok := os.LookupEnv(name); ok {
@@ -91,13 +97,12 @@ func newProgram(args []string) (program, error) {
 		}
 	}
 	bin := path.Join(binDir, filepath.Base(args[0]))
-	return program{Args: append([]string{bin}, args[1:]...), Dir: dir, Env: env}, nil
+	return program{Args: append([]string{bin}, args[1:]...), Dir: dir, Env: env, Systemd: systemd}, nil
 }
 
 // writeInitrd writes the guest's whole root to w: this program as /init, the
-// program to run, its package's testdata, busybox, and files, each "host" or
-// "host:guest".
-func writeInitrd(w io.Writer, p program, bin, busybox string, files []string) error {
+// program to run, its package's testdata, busybox, the files and the system of m.
+func (m *machine) writeInitrd(w io.Writer, p program, bin string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -119,12 +124,15 @@ func writeInitrd(w io.Writer, p program, bin, busybox string, files []string) er
 	c.file(programFile, 0o600, string(b))
 	c.copy("/init", self)
 	c.copy(p.Args[0], bin)
-	c.copy("/usr/bin/busybox", busybox)
-	for _, f := range files {
+	c.copy("/usr/bin/busybox", m.busybox)
+	for _, f := range m.files {
 		addFile(c, p.Dir, f)
 	}
 	c.dir(p.Dir, 0o755)
-	return errors.Join(addTree(c, filepath.Join(p.Dir, "testdata")), c.close())
+	if p.Systemd {
+		err = addSystem(c, m.system)
+	}
+	return errors.Join(err, addTree(c, filepath.Join(p.Dir, "testdata")), c.close())
 }
 
 // addFile adds one -file argument; relative paths are relative to dir.
@@ -154,6 +162,42 @@ func addTree(c *cpio, root string) error {
 		}
 		return nil
 	})
+}
+
+// addSystem adds the unpacked packages below root, but for what only people
+// read. They may have been made before /usr was merged: see guestLinks.
+func addSystem(c *cpio, root string) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := inGuest(strings.TrimPrefix(p, root))
+		switch {
+		case name == "/usr/share":
+			return fs.SkipDir
+		case d.IsDir():
+			c.dir(name, 0o755)
+		case d.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			c.symlink(name, target)
+		case d.Type().IsRegular():
+			c.copy(name, p)
+		}
+		return nil
+	})
+}
+
+// inGuest returns where a file of a package lies in the guest.
+func inGuest(name string) string {
+	for _, l := range guestLinks {
+		if rest, ok := strings.CutPrefix(name, l.name); ok && (rest == "" || rest[0] == '/') {
+			return "/" + l.target + rest
+		}
+	}
+	return path.Join("/", name)
 }
 
 // checkStatic refuses a program that needs a dynamic linker: the guest has no

@@ -26,6 +26,8 @@ type machine struct {
 	accel   string        // QEMU's accelerator: tcg or kvm
 	timeout time.Duration // from power on to power off
 	files   []string      // further files, "host" or "host:guest"
+	systemd bool          // systemd is the guest's init
+	system  string        // directory of it and what it needs
 }
 
 // run boots the machine, runs args in it with the program's output on this
@@ -33,7 +35,11 @@ type machine struct {
 // killed by signal n. It blocks until the machine is gone, at the latest when
 // ctx ends or the timeout passes. Everything it made is removed.
 func (m *machine) run(ctx context.Context, args []string) (status int, err error) {
-	for _, name := range []string{m.kernel, m.busybox} {
+	needed := []string{m.kernel, m.busybox}
+	if m.systemd {
+		needed = append(needed, m.system)
+	}
+	for _, name := range needed {
 		if _, err := os.Stat(name); err != nil {
 			return 0, fmt.Errorf("%w; to get it: make deps", err)
 		}
@@ -56,7 +62,7 @@ func (m *machine) makeInitrd(name string, args []string) error {
 	if err := checkStatic(args[0]); err != nil {
 		return err
 	}
-	p, err := newProgram(args)
+	p, err := newProgram(args, m.systemd)
 	if err != nil {
 		return err
 	}
@@ -64,7 +70,7 @@ func (m *machine) makeInitrd(name string, args []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeInitrd(f, p, args[0], m.busybox, m.files), f.Close())
+	return errors.Join(m.writeInitrd(f, p, args[0]), f.Close())
 }
 
 // makeDisk makes an ext4 file system in the sparse file name. Few inodes, all

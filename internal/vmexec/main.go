@@ -7,7 +7,7 @@
 //
 // so that patterns, -run, -v, -json and the verdict stay the go command's own.
 // `make deps` provides what it needs: QEMU, mke2fs, and in the user's cache
-// directory (below jobworker/) a kernel and a static busybox.
+// directory (below jobworker/) a kernel, a static busybox and a Debian systemd.
 //
 // # The guest
 //
@@ -19,6 +19,9 @@
 // shared mounts, cgroup2 at /sys/fs/cgroup with nsdelegate, /proc, /sys, /dev,
 // /dev/shm, /run, /tmp. An empty ext4 file system on an NVMe disk is at /disk.
 // KERNELTEST=vm tells the test where it is (package kerneltest).
+//
+// With -systemd the guest is a Debian system that systemd has booted, and the
+// program one of its services; KERNELTEST is then "systemd".
 //
 // # Exit status
 //
@@ -41,7 +44,7 @@ import (
 )
 
 func main() {
-	if os.Getpid() == 1 {
+	if os.Getpid() == 1 || os.Args[0] == serviceName {
 		guest()
 	}
 	runtime.LockOSThread() // see machine.boot
@@ -86,6 +89,8 @@ func (m *machine) flags(cache string) *flag.FlagSet {
 	fs.StringVar(&m.busybox, "busybox", filepath.Join(cache, "busybox"), "static busybox `binary` for the guest")
 	fs.StringVar(&m.memory, "memory", "1G", "guest memory `size`; race-enabled binaries want 3G")
 	fs.StringVar(&m.accel, "accel", "tcg", "QEMU `accelerator`; kvm is faster where it works, and hangs where it only seems to")
+	fs.StringVar(&m.system, "system", filepath.Join(cache, "systemd"), "`directory` of unpacked packages: systemd and what it needs")
+	fs.BoolVar(&m.systemd, "systemd", false, "boot that system, with systemd as init")
 	fs.DurationVar(&m.timeout, "timeout", 11*time.Minute, "how long the guest may run; longer than go test's own -timeout, whose report says more")
 	fs.Func("file", "copy `host[:guest]` into the guest (repeatable)", func(s string) error {
 		m.files = append(m.files, s)

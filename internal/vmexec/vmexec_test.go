@@ -105,6 +105,15 @@ func TestMachine(t *testing.T) {
 	})
 }
 
+// TestSystemd: the program is a service of the systemd that is the guest's init.
+func TestSystemd(t *testing.T) {
+	h := newHost(t)
+	stdout, stderr, status := h.run(t, `cat /proc/1/comm; systemctl show -P ActiveState basic.target; cat /proc/self/cgroup; exit 3`, "-systemd")
+	if want := "systemd\nactive\n0::/system.slice/vmexec.service\n"; stdout != want || status != 3 {
+		t.Errorf("status %d, stdout %q: want 3 and %q\n%s", status, stdout, want, stderr)
+	}
+}
+
 // TestKilled: whatever ends vmexec ends its machine too.
 func TestKilled(t *testing.T) {
 	h := newHost(t)
