@@ -84,6 +84,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1) // gets what Serve returns, once
 	go func() { served <- d.server.Serve(l) }()
 	fmt.Fprintf(d.stdout, "jobworker: serving on https://%s\n", l.Addr())
+	d.notify("READY=1")
 	told := make(chan struct{}) // closed when the last message is printed
 	go func() { defer close(told); d.tellMessages() }()
 	signals, err := d.wait(ctx, served)
@@ -132,6 +133,7 @@ func (d *daemon) reload() {
 // shutdown stops the jobs and ends the server. The second of all signals cuts it
 // short.
 func (d *daemon) shutdown(signals int, served <-chan error, told <-chan struct{}) error {
+	d.notify("STOPPING=1")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)

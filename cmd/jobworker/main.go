@@ -21,6 +21,9 @@
 // A client that terminates the worker does what SIGTERM does. A signal after that is
 // the first.
 //
+// A service manager that asks for it, in NOTIFY_SOCKET, is told when the worker serves
+// and when it begins to end, sd_notify(3).
+//
 // # Exit status
 //
 //	0  ended by a signal or a client, all jobs over
