@@ -55,6 +55,31 @@ func TestView(t *testing.T) {
 	}
 }
 
+// TestMasks: what /proc tells of the whole machine is covered in a job, by
+// nothing that it could write to or take off.
+func TestMasks(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	var script, want strings.Builder
+	for kind, names := range map[string][]string{
+		"character special file 1:3": {"kcore", "keys", "timer_list", "interrupts", "kallsyms", "config.gz", "sysrq-trigger", "latency_stats", "sched_debug", "kmsg", "slabinfo"},
+		"directory 0:0":              {"acpi", "asound", "scsi", "bus", "fs", "irq", "driver"},
+	} {
+		for _, name := range names {
+			if _, err := os.Lstat("/proc/" + name); err != nil {
+				continue // not in this kernel
+			}
+			fmt.Fprintf(&script, "stat -c '%%n %%F %%t:%%T' /proc/%s; cat /proc/%[1]s 2>/dev/null; ls -A /proc/%[1]s/; (umount -l /proc/%[1]s) 2>/dev/null && echo taken off; grep -c ' /proc/%[1]s tmpfs ro,nosuid' /proc/mounts\n", name)
+			fmt.Fprintf(&want, "/proc/%s %s\n1\n", name, kind)
+		}
+	}
+	if want.Len() == 0 {
+		t.Fatal("no file of the list is in this kernel's /proc")
+	}
+	if _, out := run(t, w, sh("{ "+script.String()+"} 2>&1 | grep -v 'Not a directory'")); out != want.String() {
+		t.Errorf("wrote\n%s\nwant\n%s", out, want.String())
+	}
+}
+
 func TestSpecReachesJob(t *testing.T) {
 	w := openWorker(t, t.TempDir())
 	s := job.Spec{Argv: []string{"sh", "-c", `echo "$0|$1|$A|$HOME|$(pwd)"`, "zero", "two words\nand a line"}, Dir: "/tmp", Env: map[string]string{"A": "ä=b", "HOME": "/tmp"}}

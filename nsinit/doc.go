@@ -53,7 +53,8 @@
 //
 // A small read-only tmpfs with the directories of [Config.ReadOnly] from the
 // host, a /proc, a /dev, a /tmp and a /dev/shm of its own, and a writable
-// /scratch. That root is mounted below the root of the mount namespace and the
+// /scratch. Of /proc the files that tell of the whole machine, or steer it, are
+// covered (maskProc). That root is mounted below the root of the mount namespace and the
 // job is chrooted into it, because the kernel then refuses it new user
 // namespaces (user_namespaces(7): EPERM when "the caller is in a chroot
 // environment").

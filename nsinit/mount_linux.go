@@ -49,16 +49,27 @@ func newMount(fstype string, attr int, options ...option) (mount, error) {
 // cloneMount makes a copy of what is mounted at path below dir, with all that is
 // mounted below it, private and with attr set on every part.
 func cloneMount(dir int, path string, attr uint64) (mount, error) {
-	fd, err := unix.OpenTree(dir, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_SYMLINK_NOFOLLOW)
+	m, err := openTree(dir, path, unix.AT_RECURSIVE)
 	if err != nil {
-		return -1, fmt.Errorf("open_tree %s: %w", path, err)
+		return -1, err
 	}
-	m := mount(fd)
 	set := unix.MountAttr{Attr_set: attr, Propagation: unix.MS_PRIVATE}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &set); err != nil {
+	if err := unix.MountSetattr(int(m), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &set); err != nil {
 		return -1, fmt.Errorf("mount_setattr %s: %w", path, err)
 	}
 	return m, nil
+}
+
+// copyMount makes a copy of path below dir alone, with the attributes that it has
+// there.
+func copyMount(dir int, path string) (mount, error) { return openTree(dir, path, 0) }
+
+func openTree(dir int, path string, flags uint) (mount, error) {
+	fd, err := unix.OpenTree(dir, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW|flags)
+	if err != nil {
+		return -1, fmt.Errorf("open_tree %s: %w", path, err)
+	}
+	return mount(fd), nil
 }
 
 // protect makes m read-only, after it has been filled.

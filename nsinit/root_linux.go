@@ -227,7 +227,7 @@ func attachCommon(job int, hostDirs []string) error {
 			return err
 		}
 	}
-	return nil
+	return maskProc(job)
 }
 
 // attachReadOnly shows the host's name at the same place below job.
