@@ -48,10 +48,15 @@ const (
 	lastSignal = 64
 )
 
-// resetSignals stops ignoring what the daemon ignores, as under nohup(1).
-// execve(2) keeps that, and the Go runtime too, for SIGHUP and SIGINT; the
-// signals that the runtime catches are reset when the program is executed.
+// resetSignals stops ignoring and blocking what the daemon ignores, as under
+// nohup(1), and blocks. execve(2) keeps both, and the Go runtime the mask, and
+// SIGHUP and SIGINT ignored; the signals that the runtime catches are reset when
+// the program is executed. The mask is that of this thread, from which the program
+// is forked.
 func resetSignals() error {
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil); err != nil {
+		return fmt.Errorf("rt_sigprocmask: %w", err)
+	}
 	for sig := uintptr(1); sig <= lastSignal; sig++ {
 		var now, dfl sigaction
 		if err := rtSigaction(sig, nil, &now); err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,6 +135,25 @@ func TestStartCanceled(t *testing.T) {
 	}
 	if canceled == 0 {
 		t.Error("no start was canceled, the first had no time at all")
+	}
+}
+
+// TestSignalsInherited: what the daemon ignores or blocks the job does not.
+func TestSignalsInherited(t *testing.T) {
+	fx := newFixture(t)
+	runtime.LockOSThread() // a child has the signal mask of the thread that forks it
+	defer runtime.UnlockOSThread()
+	var old unix.Sigset_t
+	must(t, unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{Val: [16]uint64{1<<(unix.SIGUSR1-1) | 1<<(unix.SIGTERM-1)}}, &old))
+	signal.Ignore(unix.SIGHUP)
+	c := fx.config("")
+	c.Argv = []string{"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"} // a shell may clear its mask
+	p, err := fx.launch(t.Context(), c)
+	signal.Reset(unix.SIGHUP)
+	must(t, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil))
+	must(t, errors.Join(err, p.Wait(), p.Close()))
+	if out, want := fx.output(), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"; out != want {
+		t.Errorf("the job has\n%swant\n%s", out, want)
 	}
 }
 
