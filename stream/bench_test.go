@@ -35,6 +35,11 @@ func BenchmarkRecord(b *testing.B) {
 			pump(b, f, p.data, func(q []byte) error { return w.Output(stream.Stdout, time.Now(), q) })
 		})
 	}
+	b.Run("newest", func(b *testing.B) {
+		_, _, w := capped(b, stream.Cap{Bytes: 64 << 20, Newest: true, Reserve: 1})
+		_, other := create(b) // the log needs no emptying
+		pump(b, other, payloads[0].data, func(q []byte) error { return w.Output(stream.Stdout, time.Now(), q) })
+	})
 	b.Run("copy", func(b *testing.B) {
 		_, f := create(b)
 		pump(b, f, payloads[0].data, func(q []byte) error {

@@ -32,9 +32,9 @@
 //
 // # Missing bytes
 //
-// Nothing is missing without a gap frame. The Writer makes one after writes that failed. Frames hold no NUL byte, so
-// a run of NULs, from a punched hole or a power cut, is no frame; a Reader sends a gap frame in its place, computed
-// from the offsets around it.
+// Nothing is missing without a gap frame. The Writer makes one after writes that failed, and for what its Cap did not
+// admit. Frames hold no NUL byte, so a run of NULs, from a power cut or where a Cap keeps the newest and the oldest was
+// punched out, is no frame; a Reader sends a gap frame in its place, computed from the offsets around it.
 //
 // # Growing files
 //

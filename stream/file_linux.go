@@ -52,3 +52,27 @@ func fdatasync(f *os.File) error {
 		}
 	}
 }
+
+// punchHole frees n bytes of f from pos on, which read as NULs from then on, and keeps the size of f (fallocate(2):
+// ext4 since Linux 3.0, tmpfs 3.5, XFS, Btrfs and others; EOPNOTSUPP elsewhere).
+func punchHole(f *os.File, pos, n int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, pos, n)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &os.PathError{Op: "punch hole", Path: f.Name(), Err: err}
+		}
+	}
+}
+
+// freeSpace returns how many bytes of the file system of f are free for everybody. known is false where it does not
+// count (ramfs).
+func freeSpace(f *os.File) (free int64, known bool, err error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, false, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, st.Blocks != 0, nil
+}

@@ -50,9 +50,10 @@ const (
 
 // The reasons of the gap frames this package makes; callers of Writer.Gap may use others.
 const (
-	GapNoSpace    = "no_space"    // the file system or quota was full
-	GapWriteError = "write_error" // any other failed write
-	GapMissing    = "missing"     // the log holds NULs instead: a punched hole or a power cut
+	GapNoSpace     = "no_space"     // the file system or quota was full, or its reserve touched
+	GapOutputLimit = "output_limit" // the log had reached its Cap
+	GapWriteError  = "write_error"  // any other failed write
+	GapMissing     = "missing"      // the log holds NULs instead: a hole, where the newest is kept, or a power cut
 )
 
 // Frame is one decoded line. Which fields a type uses is written beside them; the others are zero.

@@ -68,6 +68,16 @@ func create(t testing.TB) (path string, f *os.File) {
 	return path, f
 }
 
+// capped makes a log with a start frame and a Cap.
+func capped(t testing.TB, c stream.Cap) (path string, f *os.File, w *stream.Writer) {
+	t.Helper()
+	path, f = create(t)
+	w = stream.NewWriter(f, 0)
+	must(t, w.Start("job", []string{"true"}, t0))
+	must(t, w.SetCap(c))
+	return path, f, w
+}
+
 // watcher makes one that ends with the test.
 func watcher(t testing.TB) *stream.Watcher {
 	t.Helper()

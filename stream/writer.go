@@ -27,6 +27,7 @@ type Writer struct {
 	why  string
 	size int64 // of the file's whole lines; -1: not known yet
 	torn bool  // half a line follows them
+	cap  capped
 }
 
 // NewWriter returns a Writer that appends to f, opened with O_APPEND, which stays the caller's. next is the number
@@ -44,10 +45,15 @@ func (w *Writer) Start(job string, argv []string, t time.Time) error {
 }
 
 // Output writes p, at most MaxFrame bytes that came from s at t, and does not keep it. Whatever the error, the
-// offset has moved on by len(p). An empty p writes nothing.
+// offset has moved on by len(p). An empty p writes nothing. The error is ErrFull where the Cap says that no more is
+// to be kept.
 func (w *Writer) Output(s Source, t time.Time, p []byte) error {
 	if len(p) == 0 {
 		return nil
+	}
+	if w.cap.full {
+		w.lose(int64(len(p)), ErrFull)
+		return ErrFull
 	}
 	if cap(w.enc.buf) < lineBuffer {
 		w.enc.buf = make([]byte, 0, lineBuffer)
@@ -85,12 +91,28 @@ func (w *Writer) Exit(t time.Time, v Verdict, usage json.RawMessage) error {
 	return w.frame(&Frame{Type: TypeExit, Offset: w.next, Time: t, Reason: v.Reason, Verdict: &v, Usage: usage})
 }
 
+// Owed returns how many bytes of output were lost that no gap frame stands for yet, and the reason that it will
+// give; 0 and "" for none.
+func (w *Writer) Owed() (n int64, reason string) {
+	if w.lost == 0 {
+		return 0, ""
+	}
+	return w.lost, w.why
+}
+
+// Settle writes the gap frame that is owed, if any: what Output and Exit do first, for when neither is to come
+// soon.
+func (w *Writer) Settle() error {
+	if w.lost == 0 {
+		return nil
+	}
+	return w.frame(nil)
+}
+
 // Sync writes the gap frame that is still owed, if any, and blocks until the log is on the disk (fdatasync(2)).
 func (w *Writer) Sync() error {
-	if w.lost > 0 {
-		if err := w.frame(nil); err != nil {
-			return err
-		}
+	if err := w.Settle(); err != nil {
+		return err
 	}
 	if err := fdatasync(w.file); err != nil {
 		return fmt.Errorf("sync log: %w", err)
@@ -115,10 +137,31 @@ func (w *Writer) frame(f *Frame) error {
 	if len(w.enc.buf) > MaxLine {
 		return fmt.Errorf("write frame: %s: a line of %d bytes: over %d", f.Type, len(w.enc.buf), MaxLine)
 	}
+	if err := w.measure(); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	if f != nil && f.Type == TypeOutput {
+		if err := w.admit(int64(len(w.enc.buf))); err != nil {
+			return fmt.Errorf("write frame: %w", err)
+		}
+	}
 	if err := w.write(w.enc.buf); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
 	w.lost = 0
+	return nil
+}
+
+// measure finds out how large the file is, once.
+func (w *Writer) measure() error {
+	if w.size >= 0 {
+		return nil
+	}
+	st, err := w.file.Stat()
+	if err != nil {
+		return err
+	}
+	w.size = st.Size()
 	return nil
 }
 
@@ -127,13 +170,6 @@ func (w *Writer) frame(f *Frame) error {
 //	ftruncate(log, size)  only after a write that failed half way
 //	write(log, lines)
 func (w *Writer) write(lines []byte) error {
-	if w.size < 0 {
-		st, err := w.file.Stat()
-		if err != nil {
-			return err
-		}
-		w.size = st.Size()
-	}
 	if err := w.cut(); err != nil {
 		return err
 	}
@@ -163,8 +199,12 @@ func (w *Writer) cut() error {
 func (w *Writer) lose(n int64, err error) {
 	w.next += n
 	w.lost += n
-	w.why = GapWriteError
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	switch {
+	case errors.Is(err, ErrFull):
+		w.why = GapOutputLimit
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		w.why = GapNoSpace
+	default:
+		w.why = GapWriteError
 	}
 }
