@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"jobworker/stream"
 )
 
 // A Config is everything nsinit needs to know about its job. The daemon has
@@ -24,6 +26,10 @@ type Config struct {
 	ScratchBytes int64  // if not zero, /scratch is a tmpfs of this size instead
 
 	CPUMax string // written to Files.CPUMax before the program is forked
+
+	// Output bounds the log. When it is full, and is not to keep the newest,
+	// the job is killed.
+	Output stream.Cap
 }
 
 // A Report is nsinit's one answer to the daemon: the program has been executed,
@@ -38,7 +44,7 @@ type Report struct {
 
 // A StartError is why a program could not be executed.
 type StartError struct {
-	Stage   string        // "clone", "config", "root", "net", "privileges", "cgroup", "dir", "exec"
+	Stage   string        // "clone", "config", "log", "root", "net", "privileges", "cgroup", "dir", "exec"
 	Errno   syscall.Errno // 0 where the kernel had no part in it
 	Message string        // operation, object and cause
 }
@@ -50,10 +56,12 @@ func (e *StartError) Error() string { return e.Message }
 type Exit struct {
 	Version     int       `json:"v"` // 1
 	Time        time.Time `json:"time"`
-	Code        *int      `json:"code,omitempty"`   // of exit(2)
-	Signal      int       `json:"signal,omitempty"` // that killed it
-	OutputBytes int64     `json:"output_bytes"`     // in the log, of both streams
-	LogError    string    `json:"log_error,omitempty"`
+	Code        *int      `json:"code,omitempty"`         // of exit(2)
+	Signal      int       `json:"signal,omitempty"`       // that killed it
+	OutputBytes int64     `json:"output_bytes"`           // there were, of both streams
+	OutputLimit bool      `json:"output_limit,omitempty"` // more than Config.Output admits; if it ran still, it was killed for that
+	Unmarked    string    `json:"unmarked,omitempty"`     // why the last bytes are not in the log, and no gap frame is either
+	LogError    string    `json:"log_error,omitempty"`    // the first there was
 }
 
 // exitVersion is the version of an Exit that this package writes.

@@ -43,6 +43,10 @@
 // long as it takes. When its daemon ends, or does not need it, it reads the end of
 // the socket and exits.
 //
+// A log that is full ends the job or, by punching holes into it, its oldest output
+// (stream.Cap); one that cannot be written does neither: the job goes on, what is lost
+// is counted, and marked as soon as that is possible.
+//
 // What nsinit holds after the start: the log (append only), the exit file, the
 // control FIFO, the read ends of the two output pipes, the input's FIFO and the
 // write end of its pipe, the daemon's standard error for a panic. None of it is

@@ -20,9 +20,11 @@ func TestParseExit(t *testing.T) {
 		{strings.Replace(exitLine, `:3,`, `:0,`, 1), nsinit.Exit{Code: &zero, OutputBytes: 42}},
 		{strings.Replace(exitLine, `"code":3`, `"signal":9`, 1), nsinit.Exit{Signal: 9, OutputBytes: 42}},
 		{strings.Replace(exitLine, `42`, `42,"log_error":"no space"`, 1), nsinit.Exit{Code: &three, OutputBytes: 42, LogError: "no space"}},
+		{strings.Replace(exitLine, `42`, `42,"output_limit":true,"unmarked":"no_space"`, 1), nsinit.Exit{Code: &three, OutputBytes: 42, OutputLimit: true, Unmarked: "no_space"}},
 	} {
 		e, ok, err := nsinit.ParseExit([]byte(tt.in))
-		if err != nil || !ok || e.Time.Nanosecond() != 290e6 || e.Signal != tt.want.Signal || e.OutputBytes != tt.want.OutputBytes || e.LogError != tt.want.LogError {
+		if err != nil || !ok || e.Time.Nanosecond() != 290e6 || e.Signal != tt.want.Signal || e.OutputBytes != tt.want.OutputBytes || e.LogError != tt.want.LogError ||
+			e.OutputLimit != tt.want.OutputLimit || e.Unmarked != tt.want.Unmarked {
 			t.Errorf("%s: %+v, %v, %v", tt.in, e, ok, err)
 		}
 		if (e.Code == nil) != (tt.want.Code == nil) || e.Code != nil && *e.Code != *tt.want.Code {

@@ -97,13 +97,17 @@ func start(handshake *os.File, hostDirs []string) (p payload, err error) {
 	if err != nil {
 		return p, err
 	}
-	return p, take([]step{
+	log := stream.NewWriter(os.NewFile(logFD, "log"), 0)
+	err = take([]step{
+		{"log", func() error { return log.SetCap(c.Output) }},
 		{"net", func() error { return setHostname(c.ID) }},
 		{"root", func() error { return r.enter(c) }},
 		{"privileges", func() error { return dropPrivileges(filter) }},
 		{"cgroup", func() error { return applyCPUMax(c) }},
 		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
 	})
+	p.log = log
+	return p, err
 }
 
 // receiveConfig waits until this is the nsinit of a job. Its error is errNoJob if
@@ -146,10 +150,11 @@ func supervise(p payload) error {
 		exits <- reap(p.pid)
 		unix.Close(ended)
 	}()
-	r := recorder{log: stream.NewWriter(os.NewFile(logFD, "log"), 0), main: p.pidfd, input: p.input, buf: make([]byte, stream.MaxFrame)}
+	r := recorder{log: p.log, main: p.pidfd, input: p.input, buf: make([]byte, stream.MaxFrame)}
 	err = r.record(p.outputs, over)
 	e := <-exits
-	e.OutputBytes = r.log.Offset()
+	e.OutputBytes, e.OutputLimit = r.log.Offset(), r.full
+	_, e.Unmarked = r.log.Owed()
 	if err != nil {
 		e.LogError = err.Error()
 	}

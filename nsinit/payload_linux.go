@@ -18,6 +18,7 @@ type payload struct {
 	pidfd   int
 	outputs []output
 	input   input
+	log     *stream.Writer
 }
 
 // pipeSize lets a job write on while its output is being recorded; the default
@@ -79,7 +80,7 @@ func forkPayload(c Config) (payload, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return payload{}, fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
 	}
-	return payload{pid, pidfd, outputs, in}, nil
+	return payload{pid: pid, pidfd: pidfd, outputs: outputs, input: in}, nil
 }
 
 // outputPipes makes the job's standard output and error. They belong to the

@@ -1,6 +1,7 @@
 package nsinit
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,12 +24,20 @@ type recorder struct {
 	main  int // pidfd of the main process: no other can be hit
 	input input
 	buf   []byte
-	err   error // first error of log; recording goes on, and the log marks the gap
+	full  bool  // log admits no more: the job is killed
+	err   error // first other error of log; recording goes on, and the log marks the gap
 }
+
+// settleInterval is how long, in ms, output that was lost stays unmarked in a log that can be
+// written again, when the job writes nothing.
+const settleInterval = 1000
 
 // record copies until over hangs up, which says that no process of the job is
 // left. Then it takes what is left in the outputs, and does not wait for their
 // end: whoever still holds a write end is not of the job.
+//
+// A job is never held up by a disk that takes no more: what cannot be recorded is
+// read and counted, and marked in the log as soon as that can be written.
 func (r *recorder) record(outputs []output, over int) error {
 	fds := []unix.PollFd{{Fd: int32(over)}, {Fd: controlFD, Events: unix.POLLIN}, {}, {}}
 	for _, o := range outputs {
@@ -37,8 +46,12 @@ func (r *recorder) record(outputs []output, over int) error {
 	ends := fds[4:]
 	for {
 		r.input.await(&fds[2], &fds[3])
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+		n, err := unix.Poll(fds, r.patience())
+		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("poll: %w", err)
+		}
+		if n == 0 {
+			r.note(r.log.Settle())
 		}
 		if fds[0].Revents != 0 {
 			r.drain(outputs)
@@ -69,12 +82,21 @@ func (r *recorder) forward() {
 	}
 }
 
+// patience is how long to wait for something to do, as poll(2) wants it.
+func (r *recorder) patience() int {
+	if n, _ := r.log.Owed(); n > 0 {
+		return settleInterval
+	}
+	return -1
+}
+
 // drain copies what is left in the outputs.
 func (r *recorder) drain(outputs []output) {
 	for _, o := range outputs {
 		for r.copy(o) {
 		}
 	}
+	r.note(r.log.Settle())
 }
 
 // copy records what one read of o returns, and is false when that is nothing:
@@ -87,8 +109,18 @@ func (r *recorder) copy(o output) bool {
 	if n <= 0 {
 		return false
 	}
-	if err := r.log.Output(o.source, time.Now(), r.buf[:n]); err != nil && r.err == nil {
+	r.note(r.log.Output(o.source, time.Now(), r.buf[:n]))
+	return true
+}
+
+// note heeds what the log says. The job of a log that is full is killed, again
+// with each piece of output: a process may have been about to be forked.
+func (r *recorder) note(err error) {
+	switch {
+	case errors.Is(err, stream.ErrFull):
+		r.full = true
+		unix.Kill(-1, unix.SIGKILL) // all of the namespace but this process, see kill(2)
+	case err != nil && r.err == nil:
 		r.err = err
 	}
-	return true
 }
