@@ -2,6 +2,7 @@ package job
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,11 @@ type Config struct {
 	// DefaultMemory and DefaultPids apply to a job that does not say. 0 means
 	// 1 GiB and 512.
 	DefaultMemory, DefaultPids int64
+
+	// DefaultOutput applies to a job that does not say how much output may be
+	// recorded; 0 means 1 GiB, or MaxOutput if that is less. A job that asks
+	// for more than MaxOutput is refused; 0 means no such bound.
+	DefaultOutput, MaxOutput int64
 
 	// Expose are further directories of the host, by absolute path, that
 	// jobs may read.
@@ -64,6 +70,7 @@ const (
 	DefaultUIDCount = 65536
 	DefaultMemory   = 1 << 30 // bytes
 	DefaultPids     = 512
+	DefaultOutput   = 1 << 30 // bytes
 
 	DefaultMaxCalculate  = time.Hour
 	DefaultMaxCalculates = 256
@@ -87,6 +94,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DefaultPids == 0 {
 		c.DefaultPids = DefaultPids
+	}
+	if c.DefaultOutput == 0 {
+		c.DefaultOutput = DefaultOutput
+		if c.MaxOutput != 0 {
+			c.DefaultOutput = min(DefaultOutput, c.MaxOutput)
+		}
 	}
 	c.MaxCalculate = cmp.Or(c.MaxCalculate, DefaultMaxCalculate)
 	c.MaxCalculates = cmp.Or(c.MaxCalculates, DefaultMaxCalculates)
@@ -115,7 +128,10 @@ func (c Config) validate() error {
 	case c.History < 0:
 		return &FieldError{"history", strconv.Itoa(c.History), "must not be negative"}
 	}
-	l := Limits{MemoryBytes: c.DefaultMemory, Pids: c.DefaultPids}
+	if c.MaxOutput != 0 && c.DefaultOutput > c.MaxOutput {
+		return &FieldError{"default output", strconv.FormatInt(c.DefaultOutput, 10), fmt.Sprintf("must not be above the most output, %d", c.MaxOutput)}
+	}
+	l := Limits{MemoryBytes: c.DefaultMemory, Pids: c.DefaultPids, OutputBytes: c.DefaultOutput}
 	if err := l.validate(); err != nil {
 		return err
 	}

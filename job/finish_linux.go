@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,6 +132,8 @@ func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 	switch {
 	case e.Signal == sigKill && u.OOMKills != nil && *u.OOMKills > 0:
 		v.Reason = OOMKilled
+	case e.OutputLimit:
+		v.Reason = OutputLimit
 	case t.reason != "" && e.Time.After(t.askedAt): // it had not ended by itself before
 		v.Reason, v.By = t.reason, t.by
 	case e.Signal != 0:
@@ -168,7 +171,7 @@ func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
 	w := stream.NewWriter(f, next)
 	if e != nil {
 		// What nsinit could not write, and could not mark either.
-		err = w.Gap(max(0, e.OutputBytes-next), stream.GapWriteError)
+		err = w.Gap(max(0, e.OutputBytes-next), cmp.Or(e.Unmarked, stream.GapWriteError))
 	}
 	return w.Offset(), errors.Join(err, w.Exit(*r.EndedAt, *r.Verdict, usage), w.Sync())
 }

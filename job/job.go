@@ -22,7 +22,7 @@ const (
 // Reasons of a Verdict. Where several apply, the first of this list does.
 const (
 	OOMKilled   = "oom_killed"   // killed for want of memory under its own limit
-	OutputLimit = "output_limit" // ended for the size of its output
+	OutputLimit = "output_limit" // it wrote more than its limit; if it did not end by itself meanwhile, it was killed
 	TimedOut    = "timed_out"    // ended by its timeout
 	Stopped     = "stopped"      // ended by Stop
 	Signaled    = "signaled"     // ended by a signal from elsewhere

@@ -1,12 +1,14 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 
 	"jobworker/cgroupv2"
+	"jobworker/stream"
 )
 
 // resolve turns the limits a job asks for into those of its cgroups: defaults
@@ -85,9 +87,31 @@ func (w *Worker) disk(l IOLimit, scratchOnDisk bool) (major, minor uint32, err e
 	return cgroupv2.DiskOf(host)
 }
 
+// withOutput fills in what l leaves to the worker about the output.
+func (w *Worker) withOutput(l Limits) Limits {
+	l.OutputBytes = cmp.Or(l.OutputBytes, w.cfg.DefaultOutput)
+	l.OutputFull = cmp.Or(l.OutputFull, EndJob)
+	return l
+}
+
+// checkOutput returns a *LimitError for more output than the worker records.
+func (w *Worker) checkOutput(l Limits) error {
+	if most := w.cfg.MaxOutput; most != 0 && l.OutputBytes > most {
+		return &LimitError{"limits.output_bytes", fmt.Sprintf("%d: this worker records %d bytes at most", l.OutputBytes, most)}
+	}
+	return nil
+}
+
+// outputCap is the bound of the task's log.
+func (t *task) outputCap() stream.Cap {
+	l := t.w.withOutput(t.spec.Limits)
+	return stream.Cap{Bytes: l.OutputBytes, Newest: l.OutputFull == KeepNewest}
+}
+
 // inForce describes the limits that the kernel has, in the words of the spec.
 func inForce(c cgroupv2.Limits, asked Limits) Limits {
-	l := Limits{CPUs: c.CPUs, CPUWeight: c.CPUWeight, MemoryBytes: c.MemoryBytes, Pids: c.Pids, ScratchBytes: asked.ScratchBytes}
+	l := Limits{CPUs: c.CPUs, CPUWeight: c.CPUWeight, MemoryBytes: c.MemoryBytes, Pids: c.Pids, ScratchBytes: asked.ScratchBytes,
+		OutputBytes: asked.OutputBytes, OutputFull: asked.OutputFull}
 	for _, io := range c.IO {
 		l.IO = append(l.IO, IOLimit{Device: fmt.Sprintf("%d:%d", io.Major, io.Minor),
 			ReadBPS: io.ReadBPS, WriteBPS: io.WriteBPS, ReadIOPS: io.ReadIOPS, WriteIOPS: io.WriteIOPS})

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"jobworker/cgroupv2"
+	"jobworker/stream"
 )
 
 // DefaultGrace is how long a job has between its stop signal and its end by
@@ -86,7 +87,7 @@ type Spec struct {
 }
 
 // Limits are the most that a job may use. Zero means the worker's default,
-// which is none but for memory and processes.
+// which is none but for memory, processes and output.
 type Limits struct {
 	CPUs         float64   `json:"cpus,omitempty"`          // processors, as seconds of CPU per second
 	CPUWeight    int       `json:"cpu_weight,omitempty"`    // share under contention, 1 to 10000; the kernel's default is 100
@@ -94,12 +95,26 @@ type Limits struct {
 	Pids         int64     `json:"pids,omitempty"`          // processes and threads
 	ScratchBytes int64     `json:"scratch_bytes,omitempty"` // makes /scratch a tmpfs of this size, counted as memory
 	IO           []IOLimit `json:"io,omitempty"`            // disk bandwidth
+
+	// OutputBytes is the most that the recorded output may take on disk:
+	// its bytes, some 110 more for each piece that is recorded at once, and a
+	// third more where it is not text. OutputFull says what happens then:
+	// EndJob, which is the default, or KeepNewest.
+	OutputBytes int64  `json:"output_bytes,omitempty"`
+	OutputFull  string `json:"output_full,omitempty"`
 }
+
+// What happens to a job whose output has reached its limit.
+const (
+	EndJob     = "end"         // it is killed, with the verdict OutputLimit; what was recorded stays
+	KeepNewest = "keep-newest" // it goes on; its oldest output makes room for the newest, and leaves a gap
+)
 
 // IsZero is what omitzero asks: an empty IO is no limit either, so that a Spec
 // reads the same after it was written down.
 func (l Limits) IsZero() bool {
-	return l.CPUs == 0 && l.CPUWeight == 0 && l.MemoryBytes == 0 && l.Pids == 0 && l.ScratchBytes == 0 && len(l.IO) == 0
+	return l.CPUs == 0 && l.CPUWeight == 0 && l.MemoryBytes == 0 && l.Pids == 0 && l.ScratchBytes == 0 && len(l.IO) == 0 &&
+		l.OutputBytes == 0 && l.OutputFull == ""
 }
 
 // An IOLimit bounds the use of one disk. Zero means no limit.
@@ -241,6 +256,7 @@ var limitBounds = []struct {
 	{"limits.memory_bytes", func(l *Limits) float64 { return float64(l.MemoryBytes) }, cgroupv2.MinMemoryBytes, cgroupv2.MaxMemoryBytes},
 	{"limits.pids", func(l *Limits) float64 { return float64(l.Pids) }, 1, cgroupv2.MaxPids},
 	{"limits.scratch_bytes", func(l *Limits) float64 { return float64(l.ScratchBytes) }, 4 << 10, cgroupv2.MaxMemoryBytes},
+	{"limits.output_bytes", func(l *Limits) float64 { return float64(l.OutputBytes) }, stream.MinCap, cgroupv2.MaxMemoryBytes},
 }
 
 func (l *Limits) validate() error {
@@ -252,6 +268,9 @@ func (l *Limits) validate() error {
 		if math.IsNaN(v) || v < b.min || v > b.max {
 			return &FieldError{b.field, formatNumber(v), fmt.Sprintf("must be from %s to %s", formatNumber(b.min), formatNumber(b.max))}
 		}
+	}
+	if l.OutputFull != "" && l.OutputFull != EndJob && l.OutputFull != KeepNewest {
+		return &FieldError{"limits.output_full", quote(l.OutputFull), `must be "end" or "keep-newest"`}
 	}
 	seen := make(map[string]bool)
 	for i, io := range l.IO {

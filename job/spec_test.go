@@ -42,7 +42,8 @@ func TestValidate(t *testing.T) {
 		"longest grace":     spec(func(s *job.Spec) { s.Grace = duration(24 * time.Hour) }),
 		"stop signal":       spec(func(s *job.Spec) { s.StopSignal = "SIGRTMIN+30" }),
 		"isolation spelled": spec(func(s *job.Spec) { s.Net, s.Profile = "none", "sandbox" }),
-		"least limits":      limited(job.Limits{CPUs: 0.01, CPUWeight: 1, MemoryBytes: 1 << 20, Pids: 1, ScratchBytes: 4 << 10}),
+		"least limits":      limited(job.Limits{CPUs: 0.01, CPUWeight: 1, MemoryBytes: 1 << 20, Pids: 1, ScratchBytes: 4 << 10, OutputBytes: 1 << 20}),
+		"keep the newest":   limited(job.Limits{OutputFull: job.KeepNewest}),
 		"a disk by path":    onDisk(job.IOLimit{Path: "/scratch", ReadBPS: 2}),
 		"a disk by number":  onDisk(job.IOLimit{Device: "259:1048575", WriteIOPS: math.MaxInt64}),
 	} {
@@ -95,6 +96,8 @@ func TestValidateErrors(t *testing.T) {
 		{limited(job.Limits{CPUs: math.Inf(1)}), "limits.cpus: +Inf: must be from"},
 		{limited(job.Limits{CPUs: -0.5}), "limits.cpus: -0.5: must be from"},
 		{limited(job.Limits{CPUs: 1e-9}), "limits.cpus: 0.000000001: must be from"},
+		{limited(job.Limits{OutputBytes: 1<<20 - 1}), "limits.output_bytes: 1048575: must be from 1048576 to"},
+		{limited(job.Limits{OutputFull: "drop"}), `limits.output_full: "drop": must be "end" or "keep-newest"`},
 		{limited(job.Limits{CPUWeight: 10001}), "limits.cpu_weight: 10001: must be from 1 to 10000"},
 		{limited(job.Limits{CPUWeight: -1}), "limits.cpu_weight: -1: must be from"},
 		{limited(job.Limits{MemoryBytes: -1}), "limits.memory_bytes: -1: must be from"},

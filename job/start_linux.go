@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"jobworker/cgroupv2"
 	"jobworker/nsinit"
 	"jobworker/stream"
@@ -29,6 +31,9 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 		return Job{}, false, err
 	}
 	if err := o.Spec.checkCalculate(w.cfg.MaxCalculate); err != nil {
+		return Job{}, false, err
+	}
+	if err := w.checkOutput(o.Spec.Limits); err != nil {
 		return Job{}, false, err
 	}
 	limits, err := w.resolve(o.Spec.Limits)
@@ -241,7 +246,7 @@ func (t *task) start(ctx context.Context, limits cgroupv2.Limits, p *place) (err
 	if force.CPUs != limits.CPUs {
 		return &LimitError{"limits.cpus", fmt.Sprintf("%v is in force instead of %v", force.CPUs, limits.CPUs)}
 	}
-	return t.begin(proc, p.group, inForce(force, t.spec.Limits))
+	return t.begin(proc, p.group, inForce(force, t.w.withOutput(t.spec.Limits)))
 }
 
 // begin enters the running state.
@@ -301,7 +306,31 @@ func (t *task) makeFiles(f *jobFiles) (err error) {
 			return err
 		}
 	}
-	return stream.NewWriter(f.log, 0).Start(t.id, t.spec.Argv, t.created)
+	if err := reserveExit(f.exit); err != nil {
+		return err
+	}
+	log := stream.NewWriter(f.log, 0)
+	if err := log.Start(t.id, t.spec.Argv, t.created); err != nil {
+		return err
+	}
+	if err := log.SetCap(t.outputCap()); err != nil { // nsinit's own will do it then
+		return &LimitError{"limits.output_full", err.Error()}
+	}
+	return nil
+}
+
+// exitSize is more than an exit file takes.
+const exitSize = 4 << 10
+
+// reserveExit makes room on the disk for the exit file f, which may have to be
+// written when there is none left. Not all file systems can (fallocate(2):
+// EOPNOTSUPP), and then it takes its chance.
+func reserveExit(f *os.File) error {
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, exitSize)
+	if err != nil && err != unix.EOPNOTSUPP {
+		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 func (t *task) makeScratch() error {
@@ -340,6 +369,7 @@ func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cg
 		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
 		UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
+		Output: t.outputCap(),
 	}
 	cpuMax, data, err := p.group.CPUMax(limits)
 	if err != nil {
