@@ -41,6 +41,12 @@ const (
 	Lost        = job.Lost
 )
 
+// What happens to a job whose output has reached its limit, for Limits.OutputFull.
+const (
+	EndJob     = job.EndJob
+	KeepNewest = job.KeepNewest
+)
+
 // ParseSignal is job.ParseSignal.
 func ParseSignal(s string) (int, error) { return job.ParseSignal(s) }
 

@@ -34,7 +34,7 @@ var problems = map[string]diagnosis{
 	httpapi.TypeIdentity:         {notAllowed, renewHint, ""},
 	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f", ""},
 	httpapi.TypeUnready:          {failed, "echo start | jobcli console makes it ready", "start makes it ready"},
-	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that has the controller", ""},
+	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that can enforce it", ""},
 	httpapi.TypeStartFailed:      {failed, startHint, ""},
 	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},

@@ -108,7 +108,7 @@ func TestNewcomerLocal(t *testing.T) {
 	}
 	cmd, stderr = local(t, []string{"true"}, "-memory", "64M")
 	if code := exitCode(t, cmd.Run()); code == 125 { // no controllers
-		for _, want := range []string{"limits that cannot be enforced here: ", "memory (", "hint: start it without that limit, or on a worker that has the controller"} {
+		for _, want := range []string{"limits that cannot be enforced here: ", "memory (", "hint: start it without that limit, or on a worker that can enforce it"} {
 			if !strings.Contains(stderr.String(), want) {
 				t.Errorf("no controllers: does not say %q:\n%s", want, stderr)
 			}

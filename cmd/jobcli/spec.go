@@ -64,6 +64,15 @@ func declareLimits(fs *flag.FlagSet, l *httpapi.Limits) {
 	limit("memory", "most memory `BYTES`, as in 64M (default: the worker's)", &l.MemoryBytes, parseSize)
 	limit("pids", "most processes and threads, a `NUMBER` (default: the worker's)", &l.Pids, parseCount)
 	limit("scratch", "make /scratch a tmpfs of this many `BYTES`, counted as memory", &l.ScratchBytes, parseSize)
+	limit("output", "most `BYTES` of recorded output, on disk, as in 64M (default: the worker's)", &l.OutputBytes, parseSize)
+	fs.Func("output-full", "what happens then, `ACTION`: end the job (the default), or keep the newest output alone", func(v string) error {
+		full, ok := map[string]string{"end": httpapi.EndJob, "keep": httpapi.KeepNewest}[v]
+		if !ok {
+			return errors.New("must be end or keep")
+		}
+		l.OutputFull = full
+		return nil
+	})
 	fs.Func("io", "disk bandwidth `LIMIT`, as in /scratch:rbps=1M,wbps=1M,riops=100,wiops=100; repeatable", func(v string) error {
 		io, err := parseIO(v)
 		l.IO = append(l.IO, io)

@@ -107,6 +107,7 @@ func limitLines(l httpapi.Limits) [][2]string {
 	add("memory limit", l.MemoryBytes != 0, bytesText(l.MemoryBytes))
 	add("pids limit", l.Pids != 0, strconv.FormatInt(l.Pids, 10))
 	add("scratch size", l.ScratchBytes != 0, bytesText(l.ScratchBytes))
+	add("output limit", l.OutputBytes != 0, bytesText(l.OutputBytes)+", then "+l.OutputFull)
 	for _, io := range l.IO {
 		add("io limit", true, ioText(io))
 	}

@@ -48,6 +48,8 @@ func (o *options) flags() *flag.FlagSet {
 	fs.Var((*uid)(&o.worker.UIDCount), "uid-count", "`number` of them: the most jobs that can be kept")
 	fs.Var((*size)(&o.worker.DefaultMemory), "default-memory", "memory limit in `bytes` of a job that asks for none, as in 512M or 1G")
 	fs.Int64Var(&o.worker.DefaultPids, "default-pids", job.DefaultPids, "limit of a job that asks for none on its `number` of processes and threads")
+	fs.Var((*size)(&o.worker.DefaultOutput), "default-output", "most `bytes` of recorded output, on disk, of a job that does not say; 0: 1G, or -max-output if that is less")
+	fs.Var((*size)(&o.worker.MaxOutput), "max-output", "most `bytes` that a job may ask for there; 0: no bound")
 	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
 	fs.Var((*unready)(&o.worker.Unready), "initial-state", "`state` to begin in: ready, or unready, which takes no jobs until it is started")
 	fs.DurationVar(&o.worker.MaxCalculate, "max-calculate", o.worker.MaxCalculate, "longest `time` that a calculate may take")
@@ -95,6 +97,8 @@ func (o *options) check(fs *flag.FlagSet) error {
 		}
 	}
 	switch w := o.worker; {
+	case w.DefaultMemory < 1:
+		return usageError{fmt.Errorf("-default-memory %d: must be at least 1", w.DefaultMemory)}
 	case w.DefaultPids < 1:
 		return usageError{fmt.Errorf("-default-pids %d: must be at least 1", w.DefaultPids)}
 	case w.MaxCalculate <= 0:
@@ -184,13 +188,13 @@ func (b *size) Set(s string) error {
 			continue
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil || n < 1 || n > math.MaxInt64/u.bytes || digits[0] == '+' {
+		if err != nil || n < 0 || n > math.MaxInt64/u.bytes || digits[0] == '+' {
 			break
 		}
 		*b = size(n * u.bytes)
 		return nil
 	}
-	return errors.New("must be a number of bytes, at least 1, with K, M, G or T for powers of 1024")
+	return errors.New("must be a number of bytes, with K, M, G or T for powers of 1024")
 }
 
 // A list is a flag that may be repeated.
