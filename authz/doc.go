@@ -41,7 +41,8 @@
 //
 // # Certificates
 //
-// TLS 1.3 only, a verified client certificate always, no session tickets: resumption would skip
+// TLS 1.3 only, a post-quantum key exchange with every client that offers one and, if that is asked
+// for, with no others, a verified client certificate always, no session tickets: resumption would skip
 // the verification after the CAs changed (CVE-2025-68121). Extended key usage is checked both
 // ways by crypto/tls; in addition Identify wants clientAuth spelled out, where crypto/x509 takes
 // a certificate that names no usage at all for any use. The serial number is no identity, because
@@ -49,6 +50,24 @@
 // fingerprint is for the audit log.
 //
 // A connection may outlive its certificate and its CA. ServerTLS.Identify is therefore asked at
-// every request, and again while a response streams. There are no revocation lists: a stolen
-// certificate is shut out by taking its user or groups out of the policy, or by a new CA.
+// every request, and again while a response streams.
+//
+// # Revocation
+//
+// A certificate is taken back before its time by a revocation list (RFC 5280 section 5) of its CA, in
+// ServerFiles.ClientCRL. Revoke makes the lists; those of any other CA do as well. In the file are
+// lists in PEM, at most one of each of the client CAs, or one list in DER. It is read with the other
+// files, and a Reload keeps what is in force, all of it, when something is wrong:
+//
+//	a list of none of the client CAs, or forged      refused: it is not the file that was meant
+//	one that has run out (nextUpdate), or not begun  refused
+//	one with a critical extension, as a delta list   refused: it means something else
+//	an older one (cRLNumber) than before, or none    refused by Reload: it would let somebody in again
+//	one that runs out while it is in force           every client of its CA is refused until the next
+//	                                                 is loaded: nobody knows what it would say
+//	a CA without one                                 has revoked nothing
+//
+// A list is that of the CA's key: it holds for every certificate of that key, so that a client cannot
+// get around it by sending a chain of another CA. Where a client has several chains, one that is good
+// is enough. Servers are not revoked: clients keep no lists.
 package authz

@@ -18,7 +18,7 @@ const (
 	pemCertificate = "CERTIFICATE"
 	pemPrivateKey  = "PRIVATE KEY" // PKCS #8, RFC 7468 section 10
 
-	// maxPEM is the size of a PEM file in bytes; a bundle of a hundred CAs has 200 KiB.
+	// maxPEM is the size of a PEM file in bytes; a bundle of a hundred CAs has 200 KiB. See maxCRL.
 	maxPEM = 1 << 20
 )
 
@@ -28,13 +28,17 @@ type KeyPair struct {
 }
 
 // readPEM reads a file of certificates.
-func readPEM(path string) ([]byte, error) { return readChecked(path, anyMode) }
+func readPEM(path string) ([]byte, error) { return readChecked(path, maxPEM, anyMode) }
 
 // readKey reads a file with a private key, and refuses it when others than its owner may read it:
 // whoever could, may already have it.
-func readKey(path string) ([]byte, error) { return readChecked(path, ownerOnly) }
+func readKey(path string) ([]byte, error) { return readChecked(path, maxPEM, ownerOnly) }
 
-func readChecked(path string, check func(os.FileMode) error) ([]byte, error) {
+// readCRL reads a file of revocation lists.
+func readCRL(path string) ([]byte, error) { return readChecked(path, maxCRL, anyMode) }
+
+// readChecked reads a file of at most so many bytes.
+func readChecked(path string, most int64, check func(os.FileMode) error) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -47,12 +51,12 @@ func readChecked(path string, check func(os.FileMode) error) ([]byte, error) {
 	if err := check(info.Mode()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxPEM {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxPEM)
+	if int64(len(data)) > most {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, most)
 	}
 	return data, nil
 }
@@ -104,34 +108,28 @@ func checkTime(c *x509.Certificate, now time.Time) error {
 }
 
 // parseCAs reads the CA certificates of a PEM file: at least one, and nothing but CAs. A leaf
-// would be trusted as it is, and a block that is cut short would be passed over in silence.
+// would be trusted as it is.
 func parseCAs(data []byte) ([]*x509.Certificate, error) {
+	blocks, err := pemBlocks(data, pemCertificate)
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) == 0 {
+		return nil, errors.New("no CA certificate in it")
+	}
 	var cas []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, data = pem.Decode(data); block == nil {
-			break
-		}
-		ca, err := parseCA(block)
+	for i, der := range blocks {
+		ca, err := parseCA(der)
 		if err != nil {
-			return nil, fmt.Errorf("block %d: %w", len(cas)+1, err)
+			return nil, fmt.Errorf("block %d: %w", i+1, err)
 		}
 		cas = append(cas, ca)
-	}
-	if bytes.Contains(data, []byte("-----BEGIN")) {
-		return nil, fmt.Errorf("block %d: malformed PEM", len(cas)+1)
-	}
-	if len(cas) == 0 {
-		return nil, errors.New("no CA certificate in it")
 	}
 	return cas, nil
 }
 
-func parseCA(block *pem.Block) (*x509.Certificate, error) {
-	if block.Type != pemCertificate {
-		return nil, fmt.Errorf("%q: must be a %s", clip(block.Type), pemCertificate)
-	}
-	ca, err := x509.ParseCertificate(block.Bytes)
+func parseCA(der []byte) (*x509.Certificate, error) {
+	ca, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +137,25 @@ func parseCA(block *pem.Block) (*x509.Certificate, error) {
 		return nil, fmt.Errorf("certificate of %q: not a CA", ca.Subject)
 	}
 	return ca, nil
+}
+
+// pemBlocks returns what is in the blocks of a PEM file, all of which must be of one kind. One that
+// is cut short is an error: pem.Decode passes it over in silence.
+func pemBlocks(data []byte, kind string) (blocks [][]byte, err error) {
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		if block.Type != kind {
+			return nil, fmt.Errorf("block %d: %q: must be a %s", len(blocks)+1, clip(block.Type), kind)
+		}
+		blocks = append(blocks, block.Bytes)
+	}
+	if bytes.Contains(data, []byte("-----BEGIN")) {
+		return nil, fmt.Errorf("block %d: malformed PEM", len(blocks)+1)
+	}
+	return blocks, nil
 }
 
 func poolOf(cas []*x509.Certificate) *x509.CertPool {

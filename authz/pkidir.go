@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,10 @@ type InitOptions struct {
 // server and one for the admin.
 //
 //	dir/ca.pem dir/ca-key.pem dir/server.pem dir/server-key.pem dir/ADMIN/{ca,cert,key}.pem
+//	dir/crl.pem dir/issued/SERIAL.pem
+//
+// The last two are a revocation list without entries and a copy of the admin's certificate, see
+// Revoke.
 //
 // It returns the paths of the files. It never overwrites one, and on an error takes back those it
 // has made. Keys have mode 0600.
@@ -57,6 +62,9 @@ func InitPKI(o InitOptions) ([]string, error) {
 			return err
 		}
 		if err := m.pair(o.Dir, serverCertFile, serverKeyFile, server); err != nil {
+			return err
+		}
+		if err := m.record(o.Dir, admin); err != nil {
 			return err
 		}
 		return m.set(o.Dir, o.Admin, ca, admin)
@@ -121,7 +129,8 @@ func (ca *CA) checkPair(cert, key string, usage x509.ExtKeyUsage) (*x509.Certifi
 	return parsed.Leaf, nil
 }
 
-// InitCA makes a CA alone: dir/ca.pem and dir/ca-key.pem. It returns and undoes as InitPKI does.
+// InitCA makes a CA alone: dir/ca.pem, dir/ca-key.pem and dir/crl.pem. It returns and undoes as
+// InitPKI does.
 func InitCA(dir string, life time.Duration) ([]string, error) {
 	return undoable("init CA", func(m *made) error {
 		ca, err := NewCA(life)
@@ -132,8 +141,8 @@ func InitCA(dir string, life time.Duration) ([]string, error) {
 	})
 }
 
-// AddClient makes dir/USER/{ca,cert,key}.pem for a user in groups, signed by the CA in dir. It
-// returns and undoes as InitPKI does.
+// AddClient makes dir/USER/{ca,cert,key}.pem for a user in groups, signed by the CA in dir, and a
+// copy of the certificate in dir/issued. It returns and undoes as InitPKI does.
 func AddClient(dir, user string, groups []string, life time.Duration) ([]string, error) {
 	return undoable("add client", func(m *made) error {
 		ca, err := loadCA(dir)
@@ -142,6 +151,9 @@ func AddClient(dir, user string, groups []string, life time.Duration) ([]string,
 		}
 		pair, err := ca.IssueClient(user, groups, life)
 		if err != nil {
+			return err
+		}
+		if err := m.record(dir, pair); err != nil {
 			return err
 		}
 		return m.set(dir, user, ca, pair)
@@ -188,6 +200,9 @@ func checkDirName(name string) error {
 	if strings.HasPrefix(name, ".") || strings.ContainsAny(name, `/\:`) || !filepath.IsLocal(name) {
 		return fmt.Errorf("%q: must not begin with a dot nor contain a slash, backslash or colon", name)
 	}
+	if strings.EqualFold(name, issuedDir) {
+		return fmt.Errorf("%q: is where the copies of certificates are", name)
+	}
 	return nil
 }
 
@@ -219,12 +234,19 @@ func (m *made) undo() (err error) {
 	return err
 }
 
-// ca writes dir/ca.pem and dir/ca-key.pem. The directory may be there already.
+// ca writes dir/ca.pem, dir/ca-key.pem and the first dir/crl.pem. The directory may be there already.
 func (m *made) ca(dir string, ca *CA) error {
+	list, err := ca.signList(big.NewInt(1), nil, 0)
+	if err != nil {
+		return err
+	}
 	if err := m.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return m.pair(dir, caCertFile, caKeyFile, ca.pair)
+	if err := m.pair(dir, caCertFile, caKeyFile, ca.pair); err != nil {
+		return err
+	}
+	return m.write(filepath.Join(dir, crlFile), list, 0o644)
 }
 
 // set writes dir/name/{ca,cert,key}.pem. The directory may be there already, such as one that is

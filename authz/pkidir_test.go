@@ -1,6 +1,8 @@
 package authz_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"maps"
@@ -55,6 +57,17 @@ func set(dir, name string) authz.ClientFiles {
 	}
 }
 
+// serial returns the serial number of the certificate in a file, in hexadecimal.
+func serial(t *testing.T, path string) string {
+	t.Helper()
+	block, _ := pem.Decode(readFile(t, path))
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.SerialNumber.Text(16)
+}
+
 func TestInitPKI(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki")
 	paths, err := authz.InitPKI(authz.InitOptions{Dir: dir, Hosts: []string{"worker1", "127.0.0.1"}, Admin: "alice"})
@@ -63,8 +76,9 @@ func TestInitPKI(t *testing.T) {
 	}
 	const rw, r, d = 0o600, 0o644, fs.ModeDir | 0o700
 	want := map[string]fs.FileMode{
-		".": d, "ca.pem": r, "ca-key.pem": rw, "server.pem": r, "server-key.pem": rw,
+		".": d, "ca.pem": r, "ca-key.pem": rw, "server.pem": r, "server-key.pem": rw, "crl.pem": r,
 		"alice": d, "alice/ca.pem": r, "alice/cert.pem": r, "alice/key.pem": rw,
+		"issued": d, "issued/" + serial(t, set(dir, "alice").Cert) + ".pem": r,
 	}
 	got := tree(t, dir)
 	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want))) {
@@ -75,7 +89,7 @@ func TestInitPKI(t *testing.T) {
 			t.Errorf("%s has mode %v, want %v", name, got[name], mode)
 		}
 	}
-	if len(paths) != 7 || !slices.Contains(paths, filepath.Join(dir, "alice", "key.pem")) {
+	if len(paths) != 9 || !slices.Contains(paths, filepath.Join(dir, "alice", "key.pem")) {
 		t.Errorf("names %v", paths)
 	}
 }
@@ -122,17 +136,17 @@ func TestInitCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca-key.pem")}; !slices.Equal(paths, want) {
+	if want := []string{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca-key.pem"), filepath.Join(dir, "crl.pem")}; !slices.Equal(paths, want) {
 		t.Errorf("made %v", paths)
 	}
-	if got := slices.Sorted(maps.Keys(tree(t, dir))); !slices.Equal(got, []string{".", "ca-key.pem", "ca.pem"}) {
+	if got := slices.Sorted(maps.Keys(tree(t, dir))); !slices.Equal(got, []string{".", "ca-key.pem", "ca.pem", "crl.pem"}) {
 		t.Errorf("made %v", got)
 	}
 }
 
 // TestNothingIsOverwritten: whichever file is there already, it stays, and nothing else is left.
 func TestNothingIsOverwritten(t *testing.T) {
-	for _, name := range []string{"ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "alice/ca.pem", "alice/cert.pem", "alice/key.pem"} {
+	for _, name := range []string{"ca.pem", "ca-key.pem", "crl.pem", "server.pem", "server-key.pem", "alice/ca.pem", "alice/cert.pem", "alice/key.pem"} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -273,7 +287,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 func TestNamesThatAreNoDirectory(t *testing.T) {
 	dir := initPKI(t)
 	before := tree(t, dir)
-	for _, name := range []string{"", ".", "..", "...", ".hidden", "a/b", "/a", "../a", `a\b`, "c:", "a\x00", "a\n", " a", strings.Repeat("x", 65)} {
+	for _, name := range []string{"", ".", "..", "...", ".hidden", "a/b", "/a", "../a", `a\b`, "c:", "issued", "Issued", "a\x00", "a\n", " a", strings.Repeat("x", 65)} {
 		if _, err := authz.AddClient(dir, name, nil, 0); err == nil {
 			t.Errorf("client %q was made", name)
 		}
