@@ -49,6 +49,7 @@ func commands() []command {
 		{name: "tls init", synopsis: "-dir DIR -host NAME... -admin NAME", help: "make a CA, a server's and an administrator's certificate", setup: setupTLSInit},
 		{name: "tls ca", synopsis: "-dir DIR", help: "make a CA alone", setup: setupTLSCA},
 		{name: "tls cert", synopsis: "-dir DIR -name NAME -group GROUP...", help: "make a client's certificate", setup: setupTLSCert},
+		{name: "tls revoke", synopsis: "-dir DIR [-name NAME] [-cert FILE]", help: "make the CA's next revocation list, with a user's certificates", setup: setupTLSRevoke},
 		{name: "version", synopsis: "[flags]", help: "show the version of jobcli", setup: setupVersion},
 		{name: "help", synopsis: "[COMMAND]", help: "show this, or one command with its flags", max: 2, setup: setupHelp},
 	}

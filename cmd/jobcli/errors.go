@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -160,11 +161,29 @@ func refusalHint(err error) (hint string, ok bool) {
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return "what listens there does not speak TLS: it is no worker", true
 	}
-	// crypto/tls reports the peer's alert as an OpError of this name.
+	// crypto/tls reports the peer's alert as an OpError of this name, and the alert as that of a type
+	// of its own.
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		return "the worker does not accept your certificate: it has to be signed by a CA that the worker trusts (-client-ca)", true
+		for _, a := range alerts {
+			if op.Err.Error() == a.alert.Error() {
+				return a.hint, true
+			}
+		}
+		return notTrusted, true
 	}
 	return "", false
+}
+
+const notTrusted = "the worker does not accept your certificate: it has to be signed by a CA that the worker trusts (-client-ca)"
+
+// alerts are what a worker's refusals to speak TLS mean, by their number (RFC 8446 section 6.2). To
+// the rest notTrusted applies.
+var alerts = []struct {
+	alert tls.AlertError
+	hint  string
+}{
+	{40, "the worker wants a post-quantum key exchange (-tls-pq=require), which this program does not offer: GODEBUG=tlsmlkem=0 turns it off"}, // handshake_failure
+	{42, "the worker does not accept your certificate: it has been revoked (-client-crl), or is not one for a client"},                         // bad_certificate
 }
 
 // neverThere reports whether err is that of a connection that was not made at all.

@@ -23,7 +23,7 @@ import (
 // A site is a real worker behind a real server, with certificates on disk.
 type site struct {
 	dir     string
-	pki     string // certificates in alice (admin), bob (operator), eve (viewer), mallory (nobody)
+	pki     string // certificates in alice (admin), bob (operator), eve (viewer), mallory (nobody), trent (revoked)
 	addr    string // host:port
 	program string // path of the program, in a job as well
 	cfg     job.Config
@@ -140,10 +140,13 @@ func makeCertificates(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, group := range map[string]string{"bob": "jobworker:operator", "eve": "jobworker:viewer", "mallory": "nobody"} {
+	for name, group := range map[string]string{"bob": "jobworker:operator", "eve": "jobworker:viewer", "mallory": "nobody", "trent": "jobworker:admin"} {
 		if _, err := authz.AddClient(dir, name, []string{group}, 0); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, _, err := authz.Revoke(authz.RevokeOptions{Dir: dir, User: "trent"}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -159,7 +162,10 @@ func (s *site) serve(t *testing.T, listen string) string {
 // server starts a server of the site's worker; stop ends it, once.
 func (s *site) server(t *testing.T, listen string) (addr string, stop func()) {
 	t.Helper()
-	files := authz.ServerFiles{Cert: filepath.Join(s.pki, "server.pem"), Key: filepath.Join(s.pki, "server-key.pem"), ClientCA: filepath.Join(s.pki, "ca.pem")}
+	files := authz.ServerFiles{
+		Cert: filepath.Join(s.pki, "server.pem"), Key: filepath.Join(s.pki, "server-key.pem"),
+		ClientCA: filepath.Join(s.pki, "ca.pem"), ClientCRL: filepath.Join(s.pki, "crl.pem"),
+	}
 	tls, err := authz.NewServerTLS(files)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"jobworker/authz"
 )
 
-// tlsFlags are what the three tls commands have in common.
+// tlsFlags are what the tls commands have in common.
 type tlsFlags struct {
 	*output
 	dir  string
@@ -88,6 +88,25 @@ func setupTLSCert(fs *flag.FlagSet) action {
 	}
 }
 
+func setupTLSRevoke(fs *flag.FlagSet) action {
+	t := declareTLS(fs, "the list is in force; after that a worker lets nobody in until it has the next (default: as long as the CA)")
+	name := fs.String("name", "", "`NAME` of the user whose certificates are revoked, all there are")
+	cert := fs.String("cert", "", "`FILE` with a certificate to revoke")
+	return func(_ context.Context, e *env, _ []string) error {
+		if err := needed("-dir", t.dir); err != nil {
+			return err
+		}
+		list, added, err := authz.Revoke(authz.RevokeOptions{Dir: t.dir, User: *name, Cert: *cert, Life: t.life})
+		if err != nil {
+			return hintExist(err, "another revoke is at it: if there is none, remove that file")
+		}
+		if !t.quiet {
+			e.say("certificates revoked: %d; SIGHUP has a worker with -client-crl read the list", added)
+		}
+		return t.show(e, []string{list}, nil)
+	}
+}
+
 func appendTo(list *[]string) func(string) error {
 	return func(v string) error {
 		if v == "" {
@@ -111,10 +130,10 @@ func needed(pairs ...string) error {
 // show writes the names of the files that were made.
 func (t *tlsFlags) show(e *env, made []string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%w; nothing is ever overwritten: choose another directory or name", err)
-	case err != nil || t.quiet:
-		return err
+	case err != nil:
+		return hintExist(err, "nothing is ever overwritten: choose another directory or name")
+	case t.quiet:
+		return nil
 	case t.json:
 		return writeJSON(e.stdout, map[string][]string{"files": made})
 	case len(made) == 0:
@@ -122,4 +141,12 @@ func (t *tlsFlags) show(e *env, made []string, err error) error {
 	}
 	_, err = fmt.Fprintln(e.stdout, strings.Join(made, "\n"))
 	return written(err)
+}
+
+// hintExist adds to err what to do about a file that is there, if it is one.
+func hintExist(err error, hint string) error {
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, hint)
 }
