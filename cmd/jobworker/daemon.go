@@ -114,7 +114,7 @@ func (d *daemon) wait(ctx context.Context, served chan error) (signals int, err 
 	}
 }
 
-// reload reads certificates and policy again, and keeps of each what it has
+// reload reads certificates, revocation lists and policy again, and keeps of each what it has
 // where that fails.
 func (d *daemon) reload() {
 	if err := d.tls.Reload(); err != nil {

@@ -41,6 +41,8 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.files.Cert, "tls-cert", "", "`file` with the server's certificate, PEM (required)")
 	fs.StringVar(&o.files.Key, "tls-key", "", "`file` with its private key, mode 0600 (required)")
 	fs.StringVar(&o.files.ClientCA, "client-ca", "", "`file` with the CAs that sign clients, PEM (required)")
+	fs.StringVar(&o.files.ClientCRL, "client-crl", "", "`file` with the revocation lists of these CAs, PEM, or one in DER; without it no certificate is revoked")
+	fs.Var((*postQuantum)(&o.files.PostQuantum), "tls-pq", "post-quantum key exchange, X25519MLKEM768: `auto` with all who offer it, or require, to refuse the others")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
 	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's or the container's, else jobworker")
 	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
@@ -117,7 +119,7 @@ func envName(flag string) string {
 // usage prints the flags and their environment variables.
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: jobworker -tls-cert FILE -tls-key FILE -client-ca FILE [flags]\n\n"+
-		"Runs jobs for remote clients. SIGHUP reads certificates and policy again;\n"+
+		"Runs jobs for remote clients. SIGHUP reads certificates, revocation lists and policy again;\n"+
 		"SIGTERM and SIGINT stop the jobs, in a minute at most, and end it; a second one ends it at once.\n\n")
 	new(options).flags().VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
@@ -160,6 +162,25 @@ func (u *unready) Set(s string) error {
 		return fmt.Errorf("must be %s or %s", job.Ready, job.Unready)
 	}
 	*u = s == string(job.Unready)
+	return nil
+}
+
+// A postQuantum is whether that key exchange is required.
+type postQuantum bool
+
+func (p *postQuantum) String() string {
+	if *p {
+		return "require"
+	}
+	return "auto"
+}
+
+// Set implements flag.Value.
+func (p *postQuantum) Set(s string) error {
+	if s != "auto" && s != "require" {
+		return errors.New("must be auto or require")
+	}
+	*p = s == "require"
 	return nil
 }
 

@@ -14,7 +14,7 @@
 //
 // # Signals
 //
-//	SIGHUP           read certificates and policy again; what cannot be read leaves the old in force
+//	SIGHUP           read certificates, revocation lists and policy again; what cannot be read leaves the old in force
 //	SIGTERM, SIGINT  take no more jobs, stop those that run, end all streams, exit 0
 //	a second one     exit 1 at once
 //
