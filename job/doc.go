@@ -34,6 +34,13 @@
 // One program is built in: calculate (CalculateSpec), which takes a while and prints a
 // message. It is executed from the same binary as nsinit, as a job like any other.
 //
+// # Quotas
+//
+// StartOptions.Quota bounds what an owner has, jobs that have ended and are kept among it
+// ([Quota]). A job is admitted and counted in one step, so that no number of starts at the
+// same time takes an owner beyond; it gives back what it took when it has ended, and the
+// rest when it is removed. What an owner may have the caller says, with each start.
+//
 // # Files
 //
 // A worker's state directory is private to root and to one worker at a time,

@@ -72,7 +72,7 @@ func (e *StartError) Error() string { return "start job: " + e.Message }
 // A LimitError is a limit that this worker cannot enforce. It is never ignored:
 // the job is not started.
 type LimitError struct {
-	Field  string // as in "limits.memory_bytes"
+	Field  string // as in "limits.memory_bytes", or "quota.memory_bytes"
 	Reason string // why not
 }
 

@@ -70,6 +70,10 @@ type StartOptions struct {
 	// the same job, and one with another spec ErrKeyReused.
 	Key string
 
+	// Quota is the most that the owner may have, this job included. The zero
+	// value bounds nothing.
+	Quota Quota
+
 	Spec Spec
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 
 	"jobworker/cgroupv2"
@@ -16,20 +15,14 @@ import (
 // cannot be enforced here.
 func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
 	c := cgroupv2.Limits{CPUs: l.CPUs, CPUWeight: l.CPUWeight, MemoryBytes: l.MemoryBytes, Pids: l.Pids}
-	for _, need := range []struct {
-		field      string
-		set        bool
-		controller cgroupv2.Controller
-	}{
+	if err := w.enforceable([]want{
 		{"limits.cpus", l.CPUs != 0, cgroupv2.CPU},
 		{"limits.cpu_weight", l.CPUWeight != 0, cgroupv2.CPU},
 		{"limits.memory_bytes", l.MemoryBytes != 0, cgroupv2.Memory},
 		{"limits.pids", l.Pids != 0, cgroupv2.Pids},
 		{"limits.io", len(l.IO) != 0, cgroupv2.IO},
-	} {
-		if need.set && !w.tree.Has(need.controller) {
-			return c, &LimitError{need.field, w.whyMissing(need.controller)}
-		}
+	}); err != nil {
+		return c, err
 	}
 	if c.MemoryBytes == 0 && w.tree.Has(cgroupv2.Memory) {
 		c.MemoryBytes = w.cfg.DefaultMemory
@@ -37,7 +30,7 @@ func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
 	if c.Pids == 0 && w.tree.Has(cgroupv2.Pids) {
 		c.Pids = w.cfg.DefaultPids
 	}
-	c.CPUs = math.Round(c.CPUs*1e5) / 1e5 // what cpu.max can say: microseconds of 100 ms
+	c.CPUs = roundCPUs(c.CPUs)
 	for i, io := range l.IO {
 		r, err := w.resolveIO(io, l.ScratchBytes == 0)
 		if err != nil {
@@ -49,6 +42,24 @@ func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
 		return c, &LimitError{"limits", err.Error()} // two paths on one disk, for one
 	}
 	return c, nil
+}
+
+// A want is something that needs a controller, if it is wanted.
+type want struct {
+	field      string // of a LimitError
+	wanted     bool
+	controller cgroupv2.Controller
+}
+
+// enforceable returns a *LimitError for the first of wants that this worker has no
+// controller for.
+func (w *Worker) enforceable(wants []want) error {
+	for _, want := range wants {
+		if want.wanted && !w.tree.Has(want.controller) {
+			return &LimitError{want.field, w.whyMissing(want.controller)}
+		}
+	}
+	return nil
 }
 
 // whyMissing says why limits of the controller cannot be enforced here.

@@ -24,8 +24,8 @@ import (
 // nothing of the job is left. existing reports that the job is one that was
 // started before with the same key.
 //
-// The errors are a *FieldError, a *LimitError, a *StartError, ErrKeyReused,
-// ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
+// The errors are a *FieldError, a *LimitError, a *QuotaError, a *StartError,
+// ErrKeyReused, ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
 		return Job{}, false, err
@@ -40,7 +40,10 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if err != nil {
 		return Job{}, false, err
 	}
-	t, spare, existing, err := w.admit(o)
+	if limits, err = w.underQuota(limits, o.Quota); err != nil {
+		return Job{}, false, err
+	}
+	t, spare, existing, err := w.admit(o, chargeFor(limits))
 	if err != nil {
 		return Job{}, false, err
 	}
@@ -70,8 +73,10 @@ func canceled(err error) bool {
 }
 
 // admit enters a new job into the table, with the place that is ready for it, if
-// there is one, or finds the job that has its key.
-func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, err error) {
+// there is one, or finds the job that has its key. The new one counts at once, under
+// the lock that its owner's quota is looked at under: of any number of starts at the
+// same time no more are admitted than the quota allows.
+func (w *Worker) admit(o StartOptions, live Quota) (t *task, spare *place, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.takes(); err != nil {
@@ -87,16 +92,22 @@ func (w *Worker) admit(o StartOptions) (t *task, spare *place, existing bool, er
 	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
 		return nil, nil, false, ErrBusy
 	}
-	uid, err := w.takeUID()
-	if err != nil {
+	t = &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: live, created: time.Now().UTC(), state: Starting,
+		started: make(chan struct{}), done: make(chan struct{})}
+	if err := o.Quota.check(w.used[o.Owner], live.plus(t.keptCharge(), 1)); err != nil {
+		return nil, nil, false, err
+	}
+	if err := w.countStart(o.Owner, o.Quota.StartsPerMinute); err != nil {
+		return nil, nil, false, err
+	}
+	if t.uid, err = w.takeUID(); err != nil {
 		return nil, nil, false, err
 	}
 	id := newID()
 	if spare = w.spares.take(); spare != nil {
 		id = spare.id
 	}
-	t = &task{w: w, id: id, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), dir: w.state.job(id), uid: uid,
-		created: time.Now().UTC(), state: Starting, started: make(chan struct{}), done: make(chan struct{})}
+	t.id, t.dir = id, w.state.job(id)
 	// The order of jobs is that of their times, whatever the clock does.
 	if n := len(w.order); n > 0 && !t.created.After(w.order[n-1].created) {
 		t.created = w.order[n-1].created.Add(1)
@@ -112,6 +123,7 @@ func (w *Worker) enter(t *task) {
 	w.tasks[t.id] = t
 	w.order = append(w.order, t)
 	w.uids[t.uid] = true
+	w.charge(t.owner, t.keptCharge(), 1)
 	if t.key != "" {
 		w.keys[[2]string{t.owner, t.key}] = t
 	}

@@ -84,7 +84,8 @@ func (w *Worker) takes() error {
 	return nil
 }
 
-// count adds n to the number of jobs like t that have not ended.
+// count adds n to the number of jobs like t that have not ended, and t.charge as
+// often to what its owner has.
 func (w *Worker) count(t *task, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,6 +95,7 @@ func (w *Worker) count(t *task, n int) {
 // counted needs w.mu.
 func (w *Worker) counted(t *task, n int) {
 	w.live += n
+	w.charge(t.owner, t.charge, int64(n))
 	if t.spec.Builtin {
 		w.calculating += n
 	}

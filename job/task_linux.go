@@ -27,6 +27,7 @@ type task struct {
 	dir     string
 	uid     uint32
 	created time.Time
+	charge  Quota // what it counts with until it has ended
 
 	// started is closed when Start has succeeded or failed. What follows is
 	// set before, and not changed after.

@@ -38,11 +38,13 @@ type Worker struct {
 	live        int         // jobs that have not ended
 	calculating int         // calculates among them
 
-	tasks map[string]*task    // by id
-	order []*task             // by creation
-	keys  map[[2]string]*task // by owner and idempotency key
-	uids  map[uint32]bool     // in use by a job with files
-	uid   uint32              // last given
+	tasks  map[string]*task    // by id
+	order  []*task             // by creation
+	keys   map[[2]string]*task // by owner and idempotency key
+	uids   map[uint32]bool     // in use by a job with files
+	uid    uint32              // last given
+	used   map[string]Quota    // by owner, what their jobs count with; none for nothing
+	starts map[string]pace     // by owner, of those with a quota on it
 }
 
 // Open makes a Worker of the state directory and the cgroup in cfg. Jobs that
@@ -59,7 +61,8 @@ func Open(cfg Config) (_ *Worker, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("open worker: must be root (try sudo): jobs need namespaces, cgroups and user ids of their own")
 	}
-	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool)}
+	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool),
+		used: make(map[string]Quota), starts: make(map[string]pace)}
 	w.spares.w = w
 	w.opened = time.Now().UTC().Truncate(time.Microsecond)
 	w.events.init(w.opened.UnixMicro(), cfg.History)
@@ -277,6 +280,7 @@ func (w *Worker) forget(t *task) bool {
 	}
 	delete(w.tasks, t.id)
 	delete(w.keys, [2]string{t.owner, t.key})
+	w.charge(t.owner, t.keptCharge(), -1)
 	if i := slices.Index(w.order, t); i >= 0 {
 		w.order = slices.Delete(w.order, i, i+1)
 	}
