@@ -27,12 +27,34 @@
 //	  "admin":    {"users": ["alice"]},
 //	  "operator": {"users": ["bob"], "groups": ["build", "jobworker:operator"]},
 //	  "viewer":   {"groups": ["audit"]}
-//	}}
+//	 },
+//	 "quotas": {
+//	  "default": {"jobs": 20, "cpus": 4, "memory_bytes": 8589934592, "kept_jobs": 1000},
+//	  "groups":  {"build": {"jobs": 100}},
+//	  "users":   {"bob": {"cpus": 16, "starts_per_minute": 600}}
+//	 }}
 //
-// The file replaces the built-in policy: it is the whole truth. Names are compared byte by byte.
-// Unknown and repeated fields, unknown roles, empty names and roles without anybody are refused.
-// "quotas" is refused too, as not supported: a quota that nothing enforces must not look as if it
-// were in force.
+// The file replaces the built-in policy: it is the whole truth, but for quotas that it does not
+// speak of. Names are compared byte by byte. Unknown and repeated fields, unknown roles, empty names,
+// roles without anybody and quotas that bound nothing are refused.
+//
+// # Quotas
+//
+// A Quota is the most that one user may have of the worker, whatever their role. Each of its bounds
+// is the one given to the user by name, else the largest of those given to the user's groups, else
+// the default; what is nowhere given is not bounded.
+//
+//	jobs               jobs that have not ended
+//	cpus               sum of the CPU limits of these
+//	memory_bytes       sum of their memory limits
+//	pids               sum of their limits on processes
+//	kept_jobs          jobs until they are removed, ended ones too
+//	spec_bytes         what they were asked to run: arguments, environment, labels
+//	starts_per_minute  starts, those that fail too
+//
+// Without "quotas" in the file the built-in ones hold: 128 jobs, 16384 kept, 64 MiB of what they
+// were asked to run. They keep one user from taking all calculates, user ids and memory of the daemon.
+// "quotas": {} lifts them. Package job enforces quotas, where it admits a job.
 //
 // # What is not visible does not exist
 //

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// Policy says which users and groups have which roles. It never changes after it is made, and is
+// Policy says which users and groups have which roles, and which quotas. It never changes after it is made, and is
 // safe for concurrent use; a new one takes its place as a whole. The zero Policy allows nobody
 // anything.
 type Policy struct {
-	bound map[Role]subjects
+	bound  map[Role]subjects
+	quotas quotas
 }
 
 // subjects is who has a role.
@@ -18,9 +19,9 @@ type subjects struct {
 }
 
 // Builtin returns the policy that holds without a policy file: the groups jobworker:admin,
-// jobworker:operator and jobworker:viewer have the role in their name.
+// jobworker:operator and jobworker:viewer have the role in their name, and everybody the same quota.
 func Builtin() *Policy {
-	p := &Policy{bound: make(map[Role]subjects)}
+	p := &Policy{bound: make(map[Role]subjects), quotas: quotas{base: builtinQuota}}
 	for _, r := range roles() {
 		p.bound[r] = subjects{groups: map[string]bool{BuiltinGroup(r): true}}
 	}

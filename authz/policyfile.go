@@ -54,17 +54,21 @@ func parsePolicy(r io.Reader) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := top["quotas"]; ok {
-		return nil, errors.New("quotas: not supported: this worker enforces none")
-	}
-	if err := onlyFields("", top, "roles"); err != nil {
+	if err := onlyFields("", top, "roles", "quotas"); err != nil {
 		return nil, err
 	}
-	return bindRoles(top["roles"])
+	p := new(Policy)
+	if p.bound, err = bindRoles(top["roles"]); err != nil {
+		return nil, err
+	}
+	if p.quotas, err = readQuotas(top["quotas"]); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // bindRoles reads the value of "roles": an object of subjects by role.
-func bindRoles(v any) (*Policy, error) {
+func bindRoles(v any) (map[Role]subjects, error) {
 	byRole, err := objectAt("roles", v)
 	if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func bindRoles(v any) (*Policy, error) {
 	if len(byRole) == 0 {
 		return nil, errors.New("roles: {}: nobody could do anything")
 	}
-	p := &Policy{bound: make(map[Role]subjects)}
+	bound := make(map[Role]subjects)
 	for _, name := range slices.Sorted(maps.Keys(byRole)) {
 		if !slices.Contains(roles(), Role(name)) {
 			return nil, fmt.Errorf("roles: %q: unknown role, must be one of %v", clip(name), roles())
@@ -81,9 +85,9 @@ func bindRoles(v any) (*Policy, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.bound[Role(name)] = s
+		bound[Role(name)] = s
 	}
-	return p, nil
+	return bound, nil
 }
 
 func readSubjects(path string, v any) (s subjects, err error) {
@@ -146,5 +150,5 @@ func (p *Policy) MarshalJSON() ([]byte, error) {
 	for r, s := range p.bound {
 		byRole[r] = lists{slices.Sorted(maps.Keys(s.users)), slices.Sorted(maps.Keys(s.groups))}
 	}
-	return json.Marshal(map[string]any{"roles": byRole})
+	return json.Marshal(map[string]any{"roles": byRole, "quotas": p.quotas})
 }

@@ -90,7 +90,6 @@ func TestPolicyRefused(t *testing.T) {
 		{`{"roles":{"admin":{"groups":["\ud800"]}}}`, `roles.admin.groups[0]: "\ufffd": must be printable`},
 		{`{"roles":{"admin":{"groups":["` + strings.Repeat("x", 65) + `"]}}}`, "longer than 64"},
 		{`{"roles":{"admin":{"users":["a","b","a"]}}}`, `roles.admin.users[2]: "a": is there twice`},
-		{`{"roles":{"admin":{"users":["a"]}},"quotas":{}}`, "quotas: not supported"},
 		{`{"roles":{"admin":{"users":["a"],"quotas":{"jobs":1}}}}`, "roles.admin.quotas: unknown field"},
 		{strings.Repeat("[", 20_000), "depth"},
 		{strings.Repeat(" ", 2<<20), "larger than 1048576 bytes"},
@@ -120,6 +119,9 @@ func TestPolicyReadErrors(t *testing.T) {
 func FuzzParsePolicy(f *testing.F) {
 	f.Add([]byte(policyText))
 	f.Add([]byte(`{"roles":{"admin":{"users":["a","b"],"groups":["<&>\u00e9"]}}}`))
+	f.Add([]byte(quotaText))
+	f.Add([]byte(`{"roles":{"admin":{"users":["a"]}},"quotas":{}}`))
+	f.Add([]byte(`{"roles":{"admin":{"users":["a"]}},"quotas":{"default":{"cpus":0.015},"users":{},"groups":{"g":{"jobs":4294967296}}}}`))
 	f.Add([]byte(`{"roles":{"admin":{"users":["a"]},"admin":{"users":["b"]}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := authz.ParsePolicy(bytes.NewReader(data))

@@ -34,7 +34,7 @@ func (x *exchange) calculate() error {
 		return &job.FieldError{Field: "message", Problem: `is missing: "" prints an empty line`}
 	}
 	spec := job.CalculateSpec(*req.Seconds, *req.Message)
-	j, existing, err := x.s.cfg.Worker.Start(x.r.Context(), job.StartOptions{Owner: x.who.User, Key: key, Spec: spec})
+	j, existing, err := x.startJob(key, spec)
 	if err != nil {
 		return calculateError(err)
 	}

@@ -227,9 +227,23 @@
 //	viewer    read everything about all jobs
 //	all       worker.read; events.read, of the jobs that they see
 //
+// # Quotas
+//
+// The policy bounds what each user has: jobs that have not ended, the sums of their
+// limits, jobs that are kept, starts in a minute; see package authz. A start or calculate
+// beyond is quota-exceeded, whose member quota has the bound, its limit, what is used of
+// it and what was asked for, and starts nothing. Retry-After says when to ask again: the
+// second after, where jobs have to end, a minute where they have to be removed; it is
+// absent where more is asked for than the whole quota. Starts at the same moment are
+// counted one after the other. To find a job again by its Idempotency-Key is no start.
+//
+// Where CPUs are bounded, a job without a limit on them gets one: 1, or the bound if that
+// is less. A bound on what the worker cannot limit is limit-unavailable, for every start.
+//
 // # Whoami, livez, readyz
 //
-// WhoAmI is what the worker makes of the client's certificate. /livez answers
+// WhoAmI is what the worker makes of the client's certificate: its rights, its quota and
+// how much of that it has. /livez answers
 // {"status":"ok"} to anyone with a certificate, and /readyz if the worker is ready; else
 // that is the problem of a data command. When the streams have been ended every request
 // is shutting-down, these too.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"os"
@@ -160,11 +161,8 @@ func (x *exchange) fail(err error) {
 	p.RequestID = x.id
 	h := x.w.Header()
 	h.Set("Content-Type", mediaProblem)
-	switch p.Status {
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "5")
-	case http.StatusTooManyRequests:
-		h.Set("Retry-After", "1")
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"time"
 
 	"jobworker/job"
 )
@@ -47,6 +48,9 @@ func problemOf(err error) *Problem {
 	if e, ok := errors.AsType[*job.LimitError](err); ok {
 		return wrong(TypeLimitUnavailable, e.Field, "", e.Reason)
 	}
+	if e, ok := errors.AsType[*job.QuotaError](err); ok {
+		return quotaProblem(e)
+	}
 	if e, ok := errors.AsType[*job.StartError](err); ok {
 		p := problem(TypeStartFailed, e.Message)
 		p.Stage, p.Errno = e.Stage, e.Errno
@@ -61,6 +65,22 @@ func problemOf(err error) *Problem {
 		}
 	}
 	return problem(TypeInternal, "see the worker's log")
+}
+
+// quotaProblem says when to ask again: at once for jobs, which end at any time, later
+// for what somebody has to remove, and not at all for what is more than the whole quota.
+func quotaProblem(e *job.QuotaError) *Problem {
+	p := problem(TypeQuota, e.Error())
+	p.Quota = &Excess{Bound: e.Bound, Limit: e.Limit, Used: e.Used, Asked: e.Asked}
+	switch {
+	case e.Asked > e.Limit:
+		p.retryAfter = 0
+	case e.Retry > 0:
+		p.retryAfter = e.Retry
+	case e.Bound == "kept_jobs", e.Bound == "spec_bytes":
+		p.retryAfter = time.Minute
+	}
+	return p
 }
 
 // invalidSpec makes what is wrong with a part of the request a fault of the job

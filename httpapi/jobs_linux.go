@@ -39,11 +39,31 @@ func (x *exchange) start() error {
 			return err
 		}
 	}
-	j, existing, err := x.s.cfg.Worker.Start(x.r.Context(), job.StartOptions{Owner: x.who.User, Key: key, Spec: spec})
+	j, existing, err := x.startJob(key, spec)
 	if err != nil {
 		return invalidSpec(err)
 	}
 	return x.started(j, existing, follow)
+}
+
+// startJob starts a job of the client, within the client's quota. The decision to allow
+// it was logged before there was a job; this logs which job came of it.
+func (x *exchange) startJob(key string, spec Spec) (j Job, existing bool, err error) {
+	j, existing, err = x.s.cfg.Worker.Start(x.r.Context(), job.StartOptions{
+		Owner: x.who.User, Key: key, Spec: spec, Quota: job.Quota(x.policy.Quota(x.who)),
+	})
+	if e, ok := errors.AsType[*job.QuotaError](err); ok {
+		x.audit(authz.JobStart, "", "", false, e.Error())
+	}
+	if err != nil {
+		return j, existing, err
+	}
+	reason := "started"
+	if existing {
+		reason = "started before, with the same key"
+	}
+	x.audit(authz.JobStart, j.ID, j.Owner, true, reason)
+	return j, existing, nil
 }
 
 func (x *exchange) started(j Job, existing, follow bool) error {

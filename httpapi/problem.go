@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // A Problem is the body of every answer that is an error, in the media type
@@ -14,12 +15,23 @@ type Problem struct {
 	Status int    `json:"status"`           // the HTTP status
 	Detail string `json:"detail,omitempty"` // what happened here, for people
 
-	Field     string `json:"field,omitempty"`      // the field, parameter or header that is wrong, as in "limits.cpus"
-	Value     string `json:"value,omitempty"`      // what it was, shortened
-	Stage     string `json:"stage,omitempty"`      // how far the start of a job had come, as in "exec"
-	Errno     int    `json:"errno,omitempty"`      // the system's error number there
-	Accepted  *int64 `json:"accepted,omitempty"`   // bytes of input that the job has been given in all: where to go on
-	RequestID string `json:"request_id,omitempty"` // finds the request in the worker's logs
+	Field     string  `json:"field,omitempty"`      // the field, parameter or header that is wrong, as in "limits.cpus"
+	Value     string  `json:"value,omitempty"`      // what it was, shortened
+	Stage     string  `json:"stage,omitempty"`      // how far the start of a job had come, as in "exec"
+	Errno     int     `json:"errno,omitempty"`      // the system's error number there
+	Accepted  *int64  `json:"accepted,omitempty"`   // bytes of input that the job has been given in all: where to go on
+	Quota     *Excess `json:"quota,omitempty"`      // which bound of the quota is reached
+	RequestID string  `json:"request_id,omitempty"` // finds the request in the worker's logs
+
+	retryAfter time.Duration // of the server, for the header Retry-After; 0: none
+}
+
+// An Excess is how a start would go beyond a quota.
+type Excess struct {
+	Bound string  `json:"bound"` // as in WhoAmI.Quota: "memory_bytes"
+	Limit float64 `json:"limit"`
+	Used  float64 `json:"used"`  // by the user's other jobs
+	Asked float64 `json:"asked"` // by this one
 }
 
 // Types of a Problem.
@@ -45,6 +57,7 @@ const (
 	TypeOffset           = "offset-out-of-range"    // 416: beyond the end of the output
 	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce; see field
 	TypeStartFailed      = "start-failed"           // 422: the program could not be executed; see stage and errno
+	TypeQuota            = "quota-exceeded"         // 429: more than the user's quota; see quota, and the header Retry-After, if waiting can help
 	TypeBusy             = "busy"                   // 429: as many at once as the worker takes; see the header Retry-After
 	TypeInternal         = "internal"               // 500: a fault of the worker; its log has the cause
 	TypeNoCapacity       = "no-capacity"            // 503: the worker holds as many jobs as it can; see the header Retry-After
@@ -77,16 +90,20 @@ var problemKinds = map[string]struct {
 	TypeOffset:           {416, "the offset is beyond the output"},
 	TypeLimitUnavailable: {422, "a limit cannot be enforced here"},
 	TypeStartFailed:      {422, "the job could not be started"},
+	TypeQuota:            {429, "the quota is used up"},
 	TypeBusy:             {429, "the worker is busy"},
 	TypeInternal:         {500, "internal error"},
 	TypeNoCapacity:       {503, "the worker is full"},
 	TypeShuttingDown:     {503, "the worker is shutting down"},
 }
 
+// retryAfter is when it may help to ask again, by status, where nothing better is known.
+var retryAfter = map[int]time.Duration{429: time.Second, 503: 5 * time.Second}
+
 // problem returns a Problem of one of the types.
 func problem(kind, detail string) *Problem {
 	k := problemKinds[kind]
-	return &Problem{Type: kind, Title: k.title, Status: k.status, Detail: detail}
+	return &Problem{Type: kind, Title: k.title, Status: k.status, Detail: detail, retryAfter: retryAfter[k.status]}
 }
 
 // wrong returns a Problem of one of the types about one field, parameter or

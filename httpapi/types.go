@@ -88,6 +88,11 @@ type WhoAmI struct {
 	// scopes, and whose jobs the client sees.
 	authz.Rights
 
+	// Quota is the most that the client may have at once, absent bounds none;
+	// Used is what it has of that.
+	Quota authz.Quota `json:"quota"`
+	Used  job.Quota   `json:"used"`
+
 	Fingerprint string    `json:"fingerprint"` // hex SHA-256 of the certificate
 	NotAfter    time.Time `json:"not_after"`   // when the certificate expires
 }

@@ -38,6 +38,7 @@ var problems = map[string]diagnosis{
 	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that can enforce it", ""},
 	httpapi.TypeStartFailed:      {failed, startHint, ""},
 	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
+	httpapi.TypeQuota:            {failed, "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", ""},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},
 	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs", ""},
 	httpapi.TypeOffset:           {failed, "jobcli status shows how many bytes of output there are", ""},

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +47,7 @@ func describeMe(e *env, me httpapi.WhoAmI) error {
 		{"roles", strings.Join(roles, ", ")},
 		{"may", strings.Join(may, ", ")},
 		{"sees jobs", string(me.Sees)},
+		{"quota", describeQuota(me)},
 		{"fingerprint", me.Fingerprint},
 		{"valid until", me.NotAfter.Local().Format(time.RFC3339)},
 	} {
@@ -52,6 +55,27 @@ func describeMe(e *env, me httpapi.WhoAmI) error {
 	}
 	_, err := fmt.Fprint(e.stdout, b.String())
 	return written(err)
+}
+
+// describeQuota tells how much of each bound is in use.
+func describeQuota(me httpapi.WhoAmI) string {
+	q, used := me.Quota, me.Used
+	cpus := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+	var parts []string
+	for _, b := range []struct{ name, used, limit string }{
+		{"jobs", decimal(used.Jobs), decimal(q.Jobs)},
+		{"cpus", cpus(used.CPUs), cpus(q.CPUs)},
+		{"memory", bytesText(used.MemoryBytes), bytesText(q.MemoryBytes)},
+		{"pids", decimal(used.Pids), decimal(q.Pids)},
+		{"kept jobs", decimal(used.KeptJobs), decimal(q.KeptJobs)},
+		{"their specs", bytesText(used.SpecBytes), bytesText(q.SpecBytes)},
+		{"starts a minute", decimal(used.StartsPerMinute), decimal(q.StartsPerMinute)},
+	} {
+		if b.limit != "0" {
+			parts = append(parts, b.name+" "+b.used+" of "+b.limit)
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "none")
 }
 
 // pong is the answer of ping in JSON.

@@ -27,6 +27,9 @@ import (
 func TestNewcomer(t *testing.T) {
 	s, unready := newSite(t), newSiteWith(t, job.Config{Unready: true})
 	full := newSiteWith(t, job.Config{MaxCalculates: 1})
+	bounded := newSite(t)
+	bounded.policy = parsePolicy(t, `{"roles":{"admin":{"users":["alice"]}},"quotas":{"users":{"alice":{"spec_bytes":1}}}}`)
+	bounded.addr = bounded.serve(t, "127.0.0.1:0")
 	stranger := filepath.Join(t.TempDir(), "pki")
 	if _, err := authz.InitPKI(authz.InitOptions{Dir: stranger, Hosts: []string{"127.0.0.1"}, Admin: "alice"}); err != nil {
 		t.Fatal(err)
@@ -69,6 +72,8 @@ func TestNewcomer(t *testing.T) {
 			"the worker is unready", "echo start | jobcli console makes it ready", "start makes it ready"},
 		{"too much", full, "alice", nil, nil, 1, "@all calculate 1000 x\n@all calculate 1000 x",
 			"", "", "cancel ID ends a job"},
+		{"quota", bounded, "alice", nil, []string{"start", "true"}, 1, "run true",
+			"quota on spec_bytes: ", "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", ""},
 		{"no such job", s, "alice", nil, []string{"status", "abc"}, 3, "status abc",
 			"no such job", "jobcli ps -a lists", "jobs all lists"},
 	} {
@@ -95,6 +100,15 @@ func TestNewcomer(t *testing.T) {
 			check("console", c, c.script(t, append([]string{"-e"}, test.flags...), test.line), status, cmp.Or(test.typed, test.hint))
 		})
 	}
+}
+
+func parsePolicy(t *testing.T, text string) *authz.Policy {
+	t.Helper()
+	p, err := authz.ParsePolicy(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // TestNewcomerLocal: the same of the try-out that needs no worker.

@@ -27,7 +27,8 @@ type site struct {
 	addr    string // host:port
 	program string // path of the program, in a job as well
 	cfg     job.Config
-	worker  *job.Worker // nil while it is closed
+	policy  *authz.Policy // nil: the built-in one
+	worker  *job.Worker   // nil while it is closed
 
 	terminated chan struct{} // gets a value for each terminate that a client asks for
 }
@@ -175,7 +176,7 @@ func (s *site) server(t *testing.T, listen string) (addr string, stop func()) {
 		t.Fatal(err)
 	}
 	server := httpapi.NewServer(httpapi.Config{
-		Worker: s.worker, TLS: tls,
+		Worker: s.worker, TLS: tls, Policy: s.policy,
 		Terminate: func() { s.terminated <- struct{}{} },
 	})
 	served := make(chan error, 1)
