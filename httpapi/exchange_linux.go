@@ -93,21 +93,24 @@ func (x *exchange) audit(a authz.Action, id, owner string, ok bool, reason strin
 }
 
 // job returns the job that the path names, if the client may do a to it. A job
-// that the client may not see is answered as one that is not there.
+// that the client may not see is answered as one that is not there, and until that is
+// decided nothing but its owner is looked at: neither a fault of the job nor the time
+// that a look takes tells that it exists.
 func (x *exchange) job(a authz.Action) (Job, error) {
 	id := x.r.PathValue("id")
-	j, err := x.s.cfg.Worker.Status(id)
-	switch {
-	case errors.Is(err, job.ErrNotFound):
+	owner, err := x.s.cfg.Worker.Owner(id)
+	if err != nil {
 		x.audit(a, id, "", false, "no such job")
 		return Job{}, err
-	case err != nil:
-		return Job{}, err
-	case !x.policy.Sees(x.who, j.Owner):
-		x.audit(a, id, j.Owner, false, "not visible")
+	}
+	if !x.policy.Sees(x.who, owner) {
+		x.audit(a, id, owner, false, "not visible")
 		return Job{}, job.ErrNotFound
 	}
-	return j, x.allow(a, id, j.Owner)
+	if err := x.allow(a, id, owner); err != nil {
+		return Job{}, err
+	}
+	return x.s.cfg.Worker.Status(id)
 }
 
 // readBody decodes the body into *v. It is refused when it is longer than

@@ -135,6 +135,15 @@ func (w *Worker) find(id string) (*task, error) {
 	return t, nil
 }
 
+// Owner returns whose the job with an id is, or ErrNotFound. It looks at nothing else.
+func (w *Worker) Owner(id string) (string, error) {
+	t, err := w.find(id)
+	if err != nil {
+		return "", err
+	}
+	return t.owner, nil
+}
+
 // Status returns the job with an id, or ErrNotFound.
 func (w *Worker) Status(id string) (Job, error) {
 	t, err := w.find(id)
