@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -24,7 +25,7 @@ func ParseSpec(r io.Reader) (Spec, error) {
 // DecodeJSON reads one JSON value into *v, a struct, and refuses with a
 // *FieldError what encoding/json would let pass: unknown fields, fields in
 // another case, a field twice (it takes the last: `{"owner":"alice","Owner":"eve"}`),
-// bytes after the value, invalid UTF-8 (it stores U+FFFD), null, and a number 0
+// bytes after the value, invalid UTF-8 and half a surrogate pair (it stores U+FFFD), null, and a number 0
 // for a field that is no pointer, where it would read as if the field were absent.
 // An error of r is returned as it is.
 func DecodeJSON(r io.Reader, v any) error {
@@ -34,6 +35,9 @@ func DecodeJSON(r io.Reader, v any) error {
 	}
 	if !utf8.Valid(b) {
 		return &FieldError{Problem: "the document is not valid UTF-8"}
+	}
+	if half := halfPair(b); half != "" {
+		return &FieldError{Value: quote(half), Problem: "is half a surrogate pair"}
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
@@ -54,6 +58,41 @@ func syntaxError(err error) error {
 		return &FieldError{Problem: "the JSON document ends early"}
 	}
 	return &FieldError{Problem: "not JSON: " + err.Error()}
+}
+
+// halfPair returns the first escape in b, a JSON document, of a surrogate that is not
+// one of a pair, and so no character (RFC 8259, section 8.2); "" if there is none.
+func halfPair(b []byte) string {
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 {
+			return ""
+		}
+		b = b[i:]
+		first := escaped(b)
+		switch {
+		case !utf16.IsSurrogate(first):
+			b = b[min(2, len(b)):] // another escape begins after the character that this one escapes
+		case utf16.DecodeRune(first, escaped(b[escapeLen:])) == utf8.RuneError:
+			return string(b[:escapeLen])
+		default:
+			b = b[2*escapeLen:]
+		}
+	}
+}
+
+const escapeLen = len(`\uD83D`)
+
+// escaped returns the character whose \u escape b begins with, or -1.
+func escaped(b []byte) rune {
+	if len(b) < escapeLen || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:escapeLen]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()

@@ -56,6 +56,11 @@ func specErrors() []struct{ in, want string } {
 		{`{"argv":["a"]}x`, "the document goes on after its end"},
 		{"{\"argv\":[\"a\"]}\x00", "the document goes on after its end"},
 		{"{\"argv\":[\"a\xff\"]}", "the document is not valid UTF-8"},
+		{`{"argv":["\ud800"]}`, `"\\ud800": is half a surrogate pair`},
+		{`{"argv":["\uD83D\uD83D"]}`, `"\\uD83D": is half`},
+		{`{"argv":["\ude00\ud83d"]}`, `"\\ude00": is half`},
+		{`{"argv":["\\\ud83d\\ude00"]}`, `"\\ud83d": is half`},
+		{`{"argv":["a"],"env":{"\udfff":"x"}}`, `"\\udfff": is half`},
 		{"\xef\xbb\xbf{}", "not JSON: "},
 
 		{`{"argv":["a"],"argc":1}`, `"argc": unknown field`},
