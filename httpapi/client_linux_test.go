@@ -300,7 +300,7 @@ func TestIdempotentStart(t *testing.T) {
 	f := newFixture(t, nil)
 	alice, bob := f.client("alice", operator), f.client("bob", operator)
 	ids := make(chan string)
-	for range 20 {
+	for range 50 {
 		go func() {
 			j, err := alice.Start(t.Context(), shell("sleep 1000"), "key")
 			if err != nil {
@@ -310,7 +310,7 @@ func TestIdempotentStart(t *testing.T) {
 		}()
 	}
 	id := <-ids
-	for range 19 {
+	for range 49 {
 		if other := <-ids; other != id {
 			t.Errorf("jobs %s and %s", id, other)
 		}

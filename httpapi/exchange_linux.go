@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"jobworker/authz"
@@ -116,23 +117,38 @@ func (x *exchange) job(a authz.Action) (Job, error) {
 // readBody decodes the body into *v. It is refused when it is longer than
 // MaxBody, takes longer than BodyTimeout or is not JSON.
 func (x *exchange) readBody(v any) error {
-	if t, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type")); err != nil || t != mediaJSON {
-		return wrong(TypeMediaType, "Content-Type", x.r.Header.Get("Content-Type"), "must be "+mediaJSON)
+	if err := x.checkMedia(mediaJSON, "must be "+mediaJSON); err != nil {
+		return err
 	}
-	if e := x.r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return wrong(TypeMediaType, "Content-Encoding", e, "must not be encoded")
+	tooLarge := problem(TypeTooLarge, "the body is longer than "+strconv.Itoa(MaxBody)+" bytes")
+	if x.r.ContentLength > MaxBody {
+		return tooLarge // none of it is waited for
 	}
 	err := job.DecodeJSON(http.MaxBytesReader(x.w, x.r.Body, MaxBody), v)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem(TypeTimeout, "the body did not come within "+x.s.cfg.BodyTimeout.String())
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return problem(TypeTooLarge, "the body is longer than "+strconv.Itoa(MaxBody)+" bytes")
+		return tooLarge
 	}
 	if _, ok := errors.AsType[*job.FieldError](err); err != nil && !ok {
 		return problem(TypeBadRequest, "the body is cut short: "+err.Error())
 	}
 	return errors.Join(err, http.NewResponseController(x.w).SetReadDeadline(time.Time{}))
+}
+
+// checkMedia refuses, and says otherwise, a body whose headers do not say that it is of
+// the media type want, as it is. Of a header that is given twice no two readers take the
+// same value, so it has none.
+func (x *exchange) checkMedia(want, otherwise string) error {
+	given := strings.Join(x.r.Header.Values("Content-Type"), ", ")
+	if media, _, err := mime.ParseMediaType(given); err != nil || media != want {
+		return wrong(TypeMediaType, "Content-Type", given, otherwise)
+	}
+	if e := strings.Join(x.r.Header.Values("Content-Encoding"), ", "); e != "" && e != "identity" {
+		return wrong(TypeMediaType, "Content-Encoding", e, "must not be encoded")
+	}
+	return nil
 }
 
 // readBodyIfAny is readBody for a request that may have none.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"mime"
 	"net/http"
 	"sync"
 	"time"
@@ -94,13 +93,11 @@ func (x *exchange) input() (a StdinAnswer, err error) {
 // rawBody refuses a body that is meant as something else, as curl's -d is, and
 // takes the deadline off the rest: input may take as long as it wants.
 func (x *exchange) rawBody() error {
-	if v := x.r.Header.Get("Content-Type"); v != "" {
-		if t, _, err := mime.ParseMediaType(v); err != nil || t != mediaRaw {
-			return wrong(TypeMediaType, "Content-Type", v, "must be "+mediaRaw+", or absent")
-		}
+	if len(x.r.Header.Values("Content-Type")) == 0 {
+		x.r.Header.Set("Content-Type", mediaRaw)
 	}
-	if e := x.r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return wrong(TypeMediaType, "Content-Encoding", e, "must not be encoded")
+	if err := x.checkMedia(mediaRaw, "must be "+mediaRaw+", or absent"); err != nil {
+		return err
 	}
 	return http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 }
