@@ -18,13 +18,25 @@ type Decision struct {
 	Reason    string   // as Allow gave it
 }
 
-// Audit writes decisions to a log. It is safe for concurrent use.
+// Event is something that happened to a job or to the worker. Empty fields are left out of the log.
+type Event struct {
+	Seq     int64  // its number
+	Type    string // as in "job.ended"
+	Job     string // id
+	Owner   string // of the job
+	By      string // who caused it; empty where nobody did, as of a job that ends by itself
+	Signal  string // sent to the job, or that ended it
+	Verdict string // how the job ended
+	Code    *int   // its exit code, if it has one
+}
+
+// Audit writes decisions and events to a log. It is safe for concurrent use.
 type Audit struct {
 	log *slog.Logger
 }
 
-// NewAudit returns an Audit that writes to log, which should use a slog.JSONHandler: that one
-// escapes whatever a client puts into a name or an id. A nil log discards everything.
+// NewAudit returns an Audit that writes to log, which should use a LogHandler: that one escapes
+// whatever a client puts into a name or an id. A nil log discards everything.
 func NewAudit(log *slog.Logger) *Audit {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -51,6 +63,20 @@ func (a *Audit) Log(ctx context.Context, d Decision) {
 		slog.String("decision", verdict),
 		slog.String("reason", clip(d.Reason)),
 	)
+}
+
+// Happened writes one line with the message "event".
+func (a *Audit) Happened(ctx context.Context, e Event) {
+	attrs := []slog.Attr{slog.Int64("seq", e.Seq), slog.String("event", clip(e.Type))}
+	for _, s := range [][2]string{{"job", e.Job}, {"owner", e.Owner}, {"by", e.By}, {"signal", e.Signal}, {"verdict", e.Verdict}} {
+		if s[1] != "" {
+			attrs = append(attrs, slog.String(s[0], clip(s[1])))
+		}
+	}
+	if e.Code != nil {
+		attrs = append(attrs, slog.Int("code", *e.Code))
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, "event", attrs...)
 }
 
 func clipAll(list []string) []string {

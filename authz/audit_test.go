@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"jobworker/authz"
 )
@@ -57,6 +58,40 @@ func TestAuditCannotBeForged(t *testing.T) {
 	})
 	if line["decision"] != "deny" || strings.ContainsAny(text, "\x00\x1b\xff") {
 		t.Errorf("forged: %q", text)
+	}
+}
+
+// Whatever is in a line, a terminal shows it as one line, as it is, and it decodes to what it was.
+func TestLogIsPrintable(t *testing.T) {
+	const evil = "a\r\n\t\x00\x1b[2J\x7f\u0085\u009b31m\u2028\u2029\u202e\u2066\ufeff\U000e0041é😀 \\u202e\"}"
+	var buf bytes.Buffer
+	authz.NewAudit(slog.New(authz.LogHandler(&buf))).Log(t.Context(), authz.Decision{Object: evil})
+	text := strings.TrimSuffix(buf.String(), "\n")
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			t.Errorf("%U in %q", r, text)
+		}
+	}
+	var line struct{ Job string }
+	if err := json.Unmarshal([]byte(text), &line); err != nil || line.Job != evil {
+		t.Errorf("%q, %v, want %q", line.Job, err, evil)
+	}
+	if !strings.Contains(text, "é😀") {
+		t.Errorf("what can be read is escaped: %s", text)
+	}
+}
+
+func TestAuditEvent(t *testing.T) {
+	var buf bytes.Buffer
+	a := authz.NewAudit(slog.New(authz.LogHandler(&buf)))
+	a.Happened(t.Context(), authz.Event{Seq: 7, Type: "job.ended", Job: "j", Owner: "o\n", By: "b", Signal: "SIGTERM", Verdict: "stopped", Code: new(0)})
+	a.Happened(t.Context(), authz.Event{Seq: 8, Type: "worker.ready"})
+	_, first, _ := strings.Cut(buf.String(), `"level"`)
+	if want := `:"INFO","msg":"event","seq":7,"event":"job.ended","job":"j","owner":"o\n","by":"b","signal":"SIGTERM","verdict":"stopped","code":0}` + "\n"; !strings.HasPrefix(first, want) {
+		t.Errorf("%s want %s", first, want)
+	}
+	if want := `"msg":"event","seq":8,"event":"worker.ready"}` + "\n"; !strings.HasSuffix(first, want) {
+		t.Errorf("%s want %s", first, want)
 	}
 }
 

@@ -56,6 +56,21 @@
 // were asked to run. They keep one user from taking all calculates, user ids and memory of the daemon.
 // "quotas": {} lifts them. Package job enforces quotas, where it admits a job.
 //
+// # The audit log
+//
+// Audit writes one JSON line for each decision, allow and deny, and one for each event:
+//
+//	{"time":T,"level":"INFO","msg":"audit","user":"bob","groups":["ci"],"fingerprint":F,"request_id":R,
+//	 "action":"job.stop","job":ID,"owner":"bob","remote":"192.0.2.1:5","decision":"allow","reason":"role operator, own job"}
+//	{"time":T,"level":"INFO","msg":"event","seq":N,"event":"job.ended","job":ID,"owner":"bob","by":"bob","signal":"SIGTERM","verdict":"stopped"}
+//
+// A decision is logged before anything is done. A start has a second line, of the same request,
+// when it is known which job came of it, or that the quota was used up. Events tell how jobs begin
+// and end, and by is who caused it: who started the job, sent the signal, stopped or removed it,
+// "(shutdown)" for the worker itself, absent for an end that came by itself or by the job's own
+// timeout. The request id is also in the answer's header Request-Id. LogHandler leaves nothing in a
+// line that a terminal would obey.
+//
 // # What is not visible does not exist
 //
 // Policy.Sees is the one rule behind the list of jobs and the look at one of them. A job that a

@@ -28,16 +28,19 @@ type daemon struct {
 	env
 	options
 	log    *slog.Logger
+	audit  *authz.Audit
 	tls    *authz.ServerTLS
 	worker *job.Worker
 	server *httpapi.Server
+
+	auditTo *auditLog // nil: audit goes where log does
 
 	terminated chan struct{} // closed when a client has terminated the worker
 }
 
 // serve runs the daemon until ctx or a signal ends it.
 func serve(ctx context.Context, e env, o options) error {
-	d := &daemon{env: e, options: o, log: slog.New(slog.NewJSONHandler(e.stderr, nil)), terminated: make(chan struct{})}
+	d := &daemon{env: e, options: o, log: slog.New(authz.LogHandler(e.stderr)), terminated: make(chan struct{})}
 	policy, err := d.loadPolicy()
 	if err != nil {
 		return err
@@ -50,11 +53,17 @@ func serve(ctx context.Context, e env, o options) error {
 		return fmt.Errorf("-listen: %w", err)
 	}
 	defer l.Close()
+	if err := d.openAudit(); err != nil {
+		return err
+	}
+	if d.auditTo != nil {
+		defer d.auditTo.Close()
+	}
 	if err := d.open(); err != nil {
 		return err
 	}
 	d.server = httpapi.NewServer(httpapi.Config{
-		Worker: d.worker, TLS: d.tls, Policy: policy, Audit: authz.NewAudit(d.log), Log: d.log,
+		Worker: d.worker, TLS: d.tls, Policy: policy, Audit: d.audit, Log: d.log,
 		Terminate: func() { close(d.terminated) }, // is called once
 	})
 	return d.run(ctx, l)
@@ -85,8 +94,8 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	go func() { served <- d.server.Serve(l) }()
 	fmt.Fprintf(d.stdout, "jobworker: serving on https://%s\n", l.Addr())
 	d.notify("READY=1")
-	told := make(chan struct{}) // closed when the last message is printed
-	go func() { defer close(told); d.tellMessages() }()
+	told := make(chan struct{}) // closed when the last event is logged, and the last message printed
+	go func() { defer close(told); d.tell() }()
 	signals, err := d.wait(ctx, served)
 	return errors.Join(err, d.shutdown(signals, served, told))
 }
@@ -117,6 +126,11 @@ func (d *daemon) wait(ctx context.Context, served chan error) (signals int, err 
 // reload reads certificates, revocation lists and policy again, and keeps of each what it has
 // where that fails.
 func (d *daemon) reload() {
+	if d.auditTo != nil {
+		if err := d.auditTo.reopen(); err != nil {
+			d.log.Error("reload: the audit log goes on in the old file", "error", err.Error())
+		}
+	}
 	if err := d.tls.Reload(); err != nil {
 		d.log.Error("reload: the old certificates stay in force", "error", err.Error())
 	} else {
@@ -169,7 +183,7 @@ func (d *daemon) stop(ctx context.Context, served <-chan error, told <-chan stru
 	select {
 	case <-told:
 	case <-drain.Done():
-		d.log.Warn("not all messages are printed: nobody reads standard output")
+		d.log.Warn("not all events are logged, or not all messages printed: nobody reads them")
 	}
 	return err
 }

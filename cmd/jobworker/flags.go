@@ -17,11 +17,12 @@ import (
 
 // options are what the flags say.
 type options struct {
-	listen  string
-	files   authz.ServerFiles
-	policy  string
-	worker  job.Config
-	version bool
+	listen    string
+	files     authz.ServerFiles
+	policy    string
+	auditFile string // "" for standard error
+	worker    job.Config
+	version   bool
 }
 
 // required are the flags without which nothing can be served.
@@ -44,6 +45,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.files.ClientCRL, "client-crl", "", "`file` with the revocation lists of these CAs, PEM, or one in DER; without it no certificate is revoked")
 	fs.Var((*postQuantum)(&o.files.PostQuantum), "tls-pq", "post-quantum key exchange, X25519MLKEM768: `auto` with all who offer it, or require, to refuse the others")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
+	fs.StringVar(&o.auditFile, "audit-log", "", "`file` that decisions and events are appended to, made with mode 0600, opened again at SIGHUP; default: standard error, with the rest")
 	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's or the container's, else jobworker")
 	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
 	fs.Var((*uid)(&o.worker.UIDBase), "uid-base", "first `uid` of those that jobs run as")

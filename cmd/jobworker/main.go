@@ -9,7 +9,9 @@
 //
 // then one for each calculate that comes to its end: its message, in which what is
 // not printable is escaped. It logs to standard error, one JSON object a line; those
-// with the message "audit" are the decisions of the policy. It refuses to start, with
+// with the message "audit" are the decisions of the policy, those with "event" what happened
+// to jobs, and both go to the file of -audit-log where there is one. What that file does not
+// take, on a full disk, goes to standard error. It refuses to start, with
 // one line that says why and what to do, when it could not do all it promises.
 //
 // # Signals
@@ -17,6 +19,8 @@
 //	SIGHUP           read certificates, revocation lists and policy again; what cannot be read leaves the old in force
 //	SIGTERM, SIGINT  take no more jobs, stop those that run, end all streams, exit 0
 //	a second one     exit 1 at once
+//
+// At SIGHUP the audit log goes on in the file that has its name by then.
 //
 // A client that terminates the worker does what SIGTERM does. A signal after that is
 // the first.
