@@ -379,7 +379,7 @@ func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgr
 func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
 		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
-		UID: int(t.uid), Merge: t.spec.Merge, Stdin: t.spec.Stdin,
+		UID: int(t.uid), GID: int(t.uid), User: "job", Merge: t.spec.Merge, Stdin: t.spec.Stdin,
 		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
 		Output: t.outputCap(),
 	}

@@ -18,12 +18,17 @@ type Config struct {
 	Builtin bool     // the program is built into this binary: "calculate"
 	Env     []string // the whole environment, "K=V", PATH included
 	Dir     string   // working directory, absolute, as the job sees it
-	UID     int      // the job's user and group
+	UID     int      // the job's user, not 0
+	GID     int      // and group
+	User    string   // the user's name in the job's passwd; with RootHost the host's files have it
 	Merge   bool     // standard error into standard output's pipe
 	Stdin   bool     // standard input is what comes through Files.Stdin; else it is /dev/null
 
-	ScratchDir   string // host directory that is the job's /scratch, owned by UID
+	ScratchDir   string // host directory that is the job's /scratch, owned by UID; none with RootHost
 	ScratchBytes int64  // if not zero, /scratch is a tmpfs of this size instead
+
+	Root  RootKind // what the job's root is; but for RootDefault Setup.Late is needed
+	Binds []string // where the job sees Files.Binds, absolute; these too need Setup.Late
 
 	CPUMax string // written to Files.CPUMax before the program is forked
 
@@ -31,6 +36,19 @@ type Config struct {
 	// the job is killed.
 	Output stream.Cap
 }
+
+// A RootKind is what a job's root is made of.
+type RootKind string
+
+// The kinds of roots.
+const (
+	RootDefault RootKind = ""     // what Setup.ReadOnly says of the host, and the job's own directories
+	RootDir     RootKind = "dir"  // what is in Files.Root in place of the host's, and the job's own directories
+	RootHost    RootKind = "host" // the host's file systems, and a /proc of the job's own
+)
+
+// MaxBinds is how many Files.Binds there can be.
+const MaxBinds = 32
 
 // A Report is nsinit's one answer to the daemon: the program has been executed,
 // or why not.

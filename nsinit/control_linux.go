@@ -20,9 +20,13 @@ const (
 	controlFD              // Files.Control
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
 	stdinFD                // Files.Stdin, if Config.Stdin
+	rootFD                 // Files.Root, if Config.Root is RootDir
 	imageCopyFD            // of no use there, see Image.clone
-	lastFD      = stdinFD
+	lastFD      = rootFD
 )
+
+// bindFD stands for the number of each of Files.Binds, which may have any.
+const bindFD = 255
 
 // initName is argv[0] of nsinit, by which MaybeRun knows it.
 const initName = "jobworker-nsinit"
@@ -66,29 +70,38 @@ func sendFiles(f *os.File, numbers []byte, fds []int) error {
 }
 
 // receiveFiles puts what sendFiles has sent in its places, each of which is taken
-// until then, and closes the places that stay empty. Data that comes with
-// descriptors is not mixed with what follows: "ancillary data forms a barrier",
-// unix(7).
-func receiveFiles(socket int) error {
-	var numbers [lastFD]byte
-	oob := make([]byte, unix.CmsgSpace(4*lastFD))
-	n, oobn, _, _, err := unix.Recvmsg(socket, numbers[:], oob, unix.MSG_CMSG_CLOEXEC)
+// until then, and closes the places that stay empty. It returns Files.Binds. Data
+// that comes with descriptors is not mixed with what follows: "ancillary data forms
+// a barrier", unix(7).
+func receiveFiles(socket int) (binds []int, err error) {
+	const most = lastFD + MaxBinds
+	numbers := make([]byte, most)
+	oob := make([]byte, unix.CmsgSpace(4*most))
+	n, oobn, _, _, err := unix.Recvmsg(socket, numbers, oob, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
-		return os.NewSyscallError("recvmsg", err)
+		return nil, os.NewSyscallError("recvmsg", err)
 	}
 	if n == 0 {
-		return errNoJob
+		return nil, errNoJob
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(messages) != 1 {
-		return fmt.Errorf("recvmsg: %d control messages: %v", len(messages), err)
+		return nil, fmt.Errorf("recvmsg: %d control messages: %v", len(messages), err)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != n {
-		return fmt.Errorf("recvmsg: %d descriptors for %d places: %v", len(fds), n, err)
+		return nil, fmt.Errorf("recvmsg: %d descriptors for %d places: %v", len(fds), n, err)
 	}
+	if i := slices.Index(numbers[:n], bindFD); i >= 0 { // they come last
+		binds, n = fds[i:], i
+	}
+	return binds, placeFiles(numbers[:n], fds)
+}
+
+// placeFiles gives each of fds its number.
+func placeFiles(numbers []byte, fds []int) error {
 	for fd := logFD; fd <= lastFD; fd++ {
-		i := slices.Index(numbers[:n], byte(fd))
+		i := slices.Index(numbers, byte(fd))
 		if i < 0 {
 			unix.Close(fd)
 			continue

@@ -42,7 +42,7 @@ func run() error {
 		return fmt.Errorf("close_range: %w", err)
 	}
 	handshake := os.NewFile(handshakeFD, "handshake")
-	p, err := start(handshake, os.Args[1:])
+	p, err := start(handshake)
 	if err == errNoJob {
 		return nil
 	}
@@ -82,26 +82,29 @@ func take(steps []step) error {
 
 // start takes the steps to the program's first instruction: what is the same for
 // all jobs, then, as soon as there is a job, the rest.
-func start(handshake *os.File, hostDirs []string) (p payload, err error) {
+func start(handshake *os.File) (p payload, err error) {
+	var e early
+	if err := json.Unmarshal([]byte(os.Args[1]), &e); err != nil {
+		return p, fmt.Errorf("read setup: %w", err)
+	}
 	var r root
 	filter := assembleFilter()
-	err = take([]step{
+	if err := take([]step{
 		{"process", resetProcess},
-		{"root", func() (err error) { r, err = newRoot(hostDirs); return err }},
-		{"net", raiseLoopback},
-	})
-	if err != nil {
+		{"root", func() (err error) { r, err = e.root(); return err }},
+		{"net", e.raiseLoopback},
+	}); err != nil {
 		return p, err
 	}
-	c, err := receiveConfig(handshake)
+	c, binds, err := receiveConfig(handshake)
 	if err != nil {
 		return p, err
 	}
 	log := stream.NewWriter(os.NewFile(logFD, "log"), 0)
 	err = take([]step{
 		{"log", func() error { return log.SetCap(c.Output) }},
-		{"net", func() error { return setHostname(c.ID) }},
-		{"root", func() error { return r.enter(c) }},
+		{"net", func() error { return setHostname(c) }},
+		{"root", func() (err error) { r, err = e.finish(r, c, binds); return err }},
 		{"privileges", func() error { return dropPrivileges(filter) }},
 		{"cgroup", func() error { return applyCPUMax(c) }},
 		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
@@ -110,20 +113,45 @@ func start(handshake *os.File, hostDirs []string) (p payload, err error) {
 	return p, err
 }
 
+// root is the root as far as it can be made without a job.
+func (e *early) root() (root, error) {
+	if e.Late {
+		return root{}, nil
+	}
+	return newRoot(e.ReadOnly, nil)
+}
+
+// finish makes r, of root, that of the job.
+func (e *early) finish(r root, c Config, binds []bind) (_ root, err error) {
+	if e.Late {
+		if r, err = lateRoot(e.ReadOnly, c, binds); err != nil {
+			return r, err
+		}
+	}
+	return r, r.enter(c, binds)
+}
+
 // receiveConfig waits until this is the nsinit of a job. Its error is errNoJob if
 // that will never be.
-func receiveConfig(handshake *os.File) (c Config, err error) {
-	if err := receiveFiles(handshakeFD); err != nil {
-		return c, err
+func receiveConfig(handshake *os.File) (c Config, binds []bind, err error) {
+	fds, err := receiveFiles(handshakeFD)
+	if err != nil {
+		return c, nil, err
 	}
 	b, err := io.ReadAll(handshake)
 	if err != nil {
-		return c, fmt.Errorf("read config: %w", err)
+		return c, nil, fmt.Errorf("read config: %w", err)
 	}
 	if err := json.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("read config: %w", err)
+		return c, nil, fmt.Errorf("read config: %w", err)
 	}
-	return c, nil
+	if len(fds) != len(c.Binds) {
+		return c, nil, fmt.Errorf("read config: %d binds for %d places", len(fds), len(c.Binds))
+	}
+	for i, fd := range fds {
+		binds = append(binds, bind{mount(fd), c.Binds[i]})
+	}
+	return c, binds, nil
 }
 
 // applyCPUMax puts cpu.max in force last, because nsinit is under it too.

@@ -155,7 +155,7 @@ func (fx *fixture) open() {
 
 // config is that of a shell script.
 func (fx *fixture) config(script string) nsinit.Config {
-	return nsinit.Config{ID: "job", Argv: []string{"sh", "-c", script}, Env: []string{path}, Dir: "/scratch", UID: uid, ScratchDir: fx.scratch}
+	return nsinit.Config{ID: "job", Argv: []string{"sh", "-c", script}, Env: []string{path}, Dir: "/scratch", UID: uid, GID: uid, User: "job", ScratchDir: fx.scratch}
 }
 
 // start starts a script, which must succeed, and kills what is left of it at

@@ -18,47 +18,42 @@ var (
 // files by the job's own /dev/null, the directories by one empty tmpfs.
 //
 //	fstatat(/dev/null): character device 1:3
-//	open_tree(/dev/null, CLONE) | move_mount(/proc/kcore)    for each file
+//	open_tree(/dev/null, CLONE), mount_setattr(read-only) | move_mount(/proc/kcore)
 //	fsopen(tmpfs), fsmount(read-only) | move_mount(/proc/acpi)
-//	open_tree(/proc/acpi, CLONE) | move_mount(/proc/asound)  for each further directory
+//	open_tree(/proc/kcore, CLONE) | move_mount(/proc/keys)  for each further one
 //
-// A clone is as read-only as what it is made from. The device is looked at because
-// runc mounted whatever had its name (CVE-2025-31133).
+// A clone has the attributes of what it is made from.
 func maskProc(job int) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(job, "dev/null", &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("stat /dev/null: %w", err)
+	null := device{"null", 1, 3}
+	if err := null.check(job, "dev/null"); err != nil {
+		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
-		return fmt.Errorf("/dev/null: mode %#o, device %#x: is not the null device", st.Mode, st.Rdev)
+	err := cover(job, maskedFiles, func() (mount, error) {
+		return cloneMount(job, "dev/null", readOnly|noexec|unix.MOUNT_ATTR_NOSUID)
+	})
+	if err != nil {
+		return err
 	}
-	for _, name := range maskedFiles {
-		if _, err := mask(job, "proc/"+name, func() (mount, error) { return copyMount(job, "dev/null") }); err != nil {
-			return err
-		}
-	}
-	empty := func() (mount, error) {
+	return cover(job, maskedDirs, func() (mount, error) {
 		return newMount("tmpfs", readOnly|noexec|nosuidNodev, option{"nr_inodes", "1"}, option{"mode", "0555"})
-	}
-	for _, name := range maskedDirs {
-		masked, err := mask(job, "proc/"+name, empty)
-		if err != nil {
-			return err
-		}
-		if masked {
-			empty = func() (mount, error) { return copyMount(job, "proc/"+name) }
-		}
-	}
-	return nil
+	})
 }
 
-// mask attaches what make returns at path, if there is something.
-func mask(job int, path string, make func() (mount, error)) (masked bool, err error) {
-	switch err := unix.Faccessat(job, path, unix.F_OK, 0); {
-	case err == unix.ENOENT:
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("/%s: %w", path, err)
+// cover attaches what make returns at the first of names that the job's /proc has,
+// and copies of it at the others.
+func cover(job int, names []string, make func() (mount, error)) error {
+	for _, name := range names {
+		at := "proc/" + name
+		switch err := unix.Faccessat(job, at, unix.F_OK, 0); {
+		case err == unix.ENOENT:
+			continue
+		case err != nil:
+			return fmt.Errorf("/%s: %w", at, err)
+		}
+		if err := attachNew(job, at, make); err != nil {
+			return err
+		}
+		make = func() (mount, error) { return copyMount(job, at) }
 	}
-	return true, attachNew(job, path, make)
+	return nil
 }

@@ -53,34 +53,49 @@ func cloneMount(dir int, path string, attr uint64) (mount, error) {
 	if err != nil {
 		return -1, err
 	}
-	set := unix.MountAttr{Attr_set: attr, Propagation: unix.MS_PRIVATE}
-	if err := unix.MountSetattr(int(m), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &set); err != nil {
-		return -1, fmt.Errorf("mount_setattr %s: %w", path, err)
-	}
-	return m, nil
+	return m, m.set(attr, unix.AT_RECURSIVE)
 }
 
 // copyMount makes a copy of path below dir alone, with the attributes that it has
 // there.
 func copyMount(dir int, path string) (mount, error) { return openTree(dir, path, 0) }
 
+// openTree copies what is at path below dir, or dir itself for an empty path.
 func openTree(dir int, path string, flags uint) (mount, error) {
-	fd, err := unix.OpenTree(dir, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW|flags)
+	fd, err := unix.OpenTree(dir, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|flags)
 	if err != nil {
 		return -1, fmt.Errorf("open_tree %s: %w", path, err)
 	}
 	return mount(fd), nil
 }
 
-// protect makes m read-only, after it has been filled.
-func (m mount) protect() error {
-	if err := unix.MountSetattr(int(m), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: readOnly}); err != nil {
-		return fmt.Errorf("mount_setattr read-only: %w", err)
+// set makes m private and adds attr to what it has; with AT_RECURSIVE also what is
+// mounted below it.
+func (m mount) set(attr uint64, flags uint) error {
+	set := unix.MountAttr{Attr_set: attr, Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(int(m), "", unix.AT_EMPTY_PATH|flags, &set); err != nil {
+		return fmt.Errorf("mount_setattr: %w", err)
 	}
 	return nil
 }
 
-// attach mounts m at path below dir, following no link at its end.
+// protect makes m read-only, after it has been filled.
+func (m mount) protect() error { return m.set(readOnly, 0) }
+
+// attachAt mounts m over what fd is.
+func (m mount) attachAt(fd int) error {
+	err := unix.MoveMount(int(m), "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err == unix.EINVAL {
+		return fmt.Errorf("move_mount: %w: a directory goes over a directory, a file over a file", err)
+	}
+	if err != nil {
+		return fmt.Errorf("move_mount: %w", err)
+	}
+	return nil
+}
+
+// attach mounts m at path below dir, following no link at its end. Where there can
+// be links before that, attachWithin is for it.
 func (m mount) attach(dir int, path string) error {
 	if err := unix.MoveMount(int(m), "", dir, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("move_mount %s: %w", path, err)

@@ -63,7 +63,7 @@ func forkPayload(c Config) (payload, error) {
 			Setsid:       true,
 			Unshareflags: unix.CLONE_NEWCGROUP,
 			Chroot:       jobRoot,
-			Credential:   &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.UID)},
+			Credential:   &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.GID)},
 		},
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func outputPipes(c Config) (outputs []output, writers [2]int, err error) {
 		if err != nil {
 			return nil, writers, err
 		}
-		if err := unix.Fchown(w, c.UID, c.UID); err != nil {
+		if err := unix.Fchown(w, c.UID, c.GID); err != nil {
 			return nil, writers, fmt.Errorf("chown pipe: %w", err)
 		}
 		// The job can open the pipe for reading too, and be faster than
@@ -132,7 +132,7 @@ func lookUp(c Config) (program string, err error) {
 		return "", fmt.Errorf("open job root: %w", err)
 	}
 	defer unix.Close(root)
-	unix.Setfsgid(c.UID)
+	unix.Setfsgid(c.GID)
 	unix.Setfsuid(c.UID)
 	defer unix.Setfsgid(0)
 	defer unix.Setfsuid(0)
@@ -214,11 +214,17 @@ func checkProgram(root int, name string) error {
 // openInRoot opens name as if root were the root directory. It follows no magic
 // link of /proc, so /proc/self/exe does not lead to nsinit.
 func openInRoot(root int, name string, flags uint64) (fd int, err error) {
-	how := unix.OpenHow{Flags: flags | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	return openat2(root, name, flags|unix.O_PATH, unix.RESOLVE_IN_ROOT)
+}
+
+// openat2 opens name below dir as resolve says. All that is used of it here excludes
+// the magic links of /proc as well (openat2(2)).
+func openat2(dir int, name string, flags, resolve uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
 	// openat2(2): EAGAIN for a ".." while anything on the system is renamed or
 	// mounted, as other jobs' starts do all the time.
 	for range 100 {
-		if fd, err = unix.Openat2(root, name, &how); err != unix.EAGAIN && err != unix.EINTR {
+		if fd, err = unix.Openat2(dir, name, &how); err != unix.EAGAIN && err != unix.EINTR {
 			break
 		}
 	}

@@ -19,6 +19,26 @@ type Setup struct {
 	ReadOnly      []string // host paths shown read-only where they are, absolute; those that do not exist are left out
 	InitCgroup    *os.File // directory of the cgroup nsinit starts in
 	PayloadCgroup *os.File // directory of the cgroup the program starts in
+
+	Late    bool // the root waits for its job, which has another than most
+	HostNet bool // the network is that of this process, not one of its own
+
+	// UserUID and UserGID, if not 0, make it a user namespace of its own, in
+	// which there are these two ids and root's, as they are outside, and no more.
+	UserUID, UserGID int
+}
+
+// An early is the part of a Setup that nsinit is told as its argument.
+type early struct {
+	ReadOnly []string `json:"read_only"`
+	Late     bool     `json:"late"`
+	HostNet  bool     `json:"host_net"`
+}
+
+// argument returns what nsinit is executed with.
+func (s *Setup) argument() (string, error) {
+	b, err := json.Marshal(early{s.ReadOnly, s.Late, s.HostNet})
+	return string(b), err
 }
 
 // Files are what the daemon opens for the job. Start does not close them.
@@ -28,6 +48,9 @@ type Files struct {
 	Control *os.File // of MakeControl
 	CPUMax  *os.File // cpu.max above the two cgroups; nil with an empty Config.CPUMax
 	Stdin   *os.File // of MakeStdin; nil without Config.Stdin
+
+	Root  *os.File   // of CloneTree, a directory; nil unless Config.Root is RootDir
+	Binds []*os.File // of CloneTree; as many as Config.Binds
 }
 
 // placed returns the files that there are, and their numbers in nsinit.
@@ -35,10 +58,13 @@ func (f Files) placed() (fds []int, numbers []byte) {
 	for _, p := range []struct {
 		f  *os.File
 		fd byte
-	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}, {f.Stdin, stdinFD}} {
+	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}, {f.Stdin, stdinFD}, {f.Root, rootFD}} {
 		if p.f != nil {
 			fds, numbers = append(fds, int(p.f.Fd())), append(numbers, p.fd)
 		}
+	}
+	for _, b := range f.Binds {
+		fds, numbers = append(fds, int(b.Fd())), append(numbers, bindFD)
 	}
 	return fds, numbers
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -23,7 +22,23 @@ type Process struct {
 // namespaces are those nsinit is cloned into. The payload gets its cgroup
 // namespace later, when it is in its cgroup: made here it would be rooted at
 // the daemon's.
-const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+//
+// In a user namespace the rest is that one's: its root may do there what it may,
+// and nothing outside (user_namespaces(7)). Root is mapped to itself, because the
+// cgroups and the host's files are its.
+func (s *Setup) namespaces() *syscall.SysProcAttr {
+	sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS}
+	if !s.HostNet {
+		sys.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if s.UserUID != 0 {
+		sys.Cloneflags |= unix.CLONE_NEWUSER
+		sys.UidMappings = []syscall.SysProcIDMap{{Size: 1}, {ContainerID: s.UserUID, HostID: s.UserUID, Size: 1}}
+		sys.GidMappings = []syscall.SysProcIDMap{{Size: 1}, {ContainerID: s.UserGID, HostID: s.UserGID, Size: 1}}
+		sys.GidMappingsEnableSetgroups = true // nsinit gives its groups up
+	}
+	return sys
+}
 
 // initEnv is nsinit's whole environment. Of its two threads of Go code one
 // waits in poll(2) and one in wait4(2); with a single P the second would wait
@@ -47,19 +62,14 @@ func (im *Image) clone(handshake *os.File, s Setup) (*Process, error) {
 	for fd := logFD; fd <= lastFD; fd++ {
 		files[fd] = null.Fd()
 	}
+	arg, err := s.argument()
+	if err != nil {
+		return nil, err
+	}
 	pidfd := -1
-	pid, _, err := syscall.StartProcess(im.path(), slices.Concat([]string{initName}, s.ReadOnly), &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   initEnv,
-		Files: files,
-		Sys: &syscall.SysProcAttr{
-			Cloneflags:  namespaces,
-			UseCgroupFD: true,
-			CgroupFD:    int(s.InitCgroup.Fd()),
-			PidFD:       &pidfd,
-			Setsid:      true,
-		},
-	})
+	sys := s.namespaces()
+	sys.UseCgroupFD, sys.CgroupFD, sys.PidFD, sys.Setsid = true, int(s.InitCgroup.Fd()), &pidfd, true
+	pid, _, err := syscall.StartProcess(im.path(), []string{initName, arg}, &syscall.ProcAttr{Dir: "/", Env: initEnv, Files: files, Sys: sys})
 	if err != nil {
 		return nil, err
 	}

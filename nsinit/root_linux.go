@@ -2,8 +2,6 @@ package nsinit
 
 import (
 	"fmt"
-	"os"
-	"path"
 	"strconv"
 	"strings"
 
@@ -30,36 +28,31 @@ var rootDirs = []struct {
 	{"proc", 0o555}, {"dev", 0o755}, {"tmp", 0o1777}, {"scratch", 0o755},
 }
 
-// rootMounts are the file systems of the job's root that are its own, in order.
-var rootMounts = []struct {
+// An ownMount is a file system of the job's root that is its own.
+type ownMount struct {
 	at      string
 	fstype  string
 	attr    int
 	options []option
-}{
-	// A /proc for the job's PID namespace, in which it sees its own processes
-	// only: hidepid as an option of the mount came with Linux 5.8.
-	{"proc", "proc", readOnly | noexec | nosuidNodev, []option{{"hidepid", "2"}}},
+}
+
+func (m ownMount) make() (mount, error) { return newMount(m.fstype, m.attr, m.options...) }
+
+// ownProc is a /proc for the job's PID namespace, in which it sees its own processes
+// only: hidepid as an option of the mount came with Linux 5.8.
+var ownProc = ownMount{"proc", "proc", readOnly | noexec | nosuidNodev, []option{{"hidepid", "2"}}}
+
+// rootMounts are those of every root but the host's, in order.
+var rootMounts = []ownMount{
+	ownProc,
 	{"tmp", "tmpfs", nosuidNodev, []option{{"size", tmpSize}, {"nr_inodes", inodes}, {"mode", "1777"}}},
 	{"dev/pts", "devpts", noexec | unix.MOUNT_ATTR_NOSUID, []option{{"ptmxmode", "0666"}, {"mode", "0620"}, {"max", "64"}}},
 	{"dev/shm", "tmpfs", nosuidNodev, []option{{"size", shmSize}, {"nr_inodes", inodes}, {"mode", "1777"}}},
 }
 
-// devices are the device files of a job: memory(4), random(4), tty(4).
-var devices = []struct {
-	name         string
-	major, minor uint32
-}{
-	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
-}
-
-// devLinks are the links that programs expect in /dev.
-var devLinks = []struct{ name, target string }{
-	{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"ptmx", "pts/ptmx"},
-}
-
 // A root is the root of this mount namespace while it is being built. It is made
-// in two steps, of which the first needs no job:
+// in two steps, of which the first needs no job, unless that has another root than
+// most:
 //
 //	newRoot   fsmount(tmpfs) outer; mkdir outer/job; move_mount(outer, "/")
 //	          fsmount(tmpfs) job; fill; read-only; move_mount(job, outer/job)
@@ -75,34 +68,146 @@ type root struct {
 }
 
 // newRoot begins to replace the root of this mount namespace, a copy of the
-// host's, by one that has nothing in it but /job, the job's root.
-func newRoot(hostDirs []string) (r root, err error) {
+// host's, by one that has nothing in it but /job, the job's root: a tmpfs with
+// what the host has at hostDirs, and room for binds.
+func newRoot(hostDirs []string, binds []bind) (r root, err error) {
 	defer unix.Umask(unix.Umask(0)) // the modes below are meant as they are
-	if r.outer, err = newMount("tmpfs", noexec|nosuidNodev, option{"size", "64k"}, option{"mode", "0755"}); err != nil {
+	if err := r.makeOuter(); err != nil {
 		return r, err
+	}
+	base, err := openDir(unix.AT_FDCWD, "/")
+	if err != nil {
+		return r, err
+	}
+	defer unix.Close(base)
+	v := view{base: base, attr: readOnly | nosuidNodev}
+	for _, p := range hostDirs {
+		v.names = append(v.names, strings.TrimPrefix(p, "/"))
+	}
+	return r, r.fill(v, binds)
+}
+
+// lateRoot is newRoot for a job whose root cannot be begun without it.
+func lateRoot(hostDirs []string, c Config, binds []bind) (r root, err error) {
+	switch c.Root {
+	case RootDir:
+		return newDirRoot(binds)
+	case RootHost:
+		return newHostRoot()
+	}
+	return newRoot(hostDirs, binds)
+}
+
+// newDirRoot is newRoot with what is in the directory of Files.Root, in place of the
+// host's. It is mounted at outer/dir for as long as it takes to copy mounts from it:
+// one that is attached nowhere can be copied since Linux 6.15 only.
+func newDirRoot(binds []bind) (r root, err error) {
+	defer unix.Umask(unix.Umask(0))
+	if err := r.makeOuter(); err != nil {
+		return r, err
+	}
+	const at = "dir"
+	if err := unix.Mkdirat(int(r.outer), at, 0o700); err != nil {
+		return r, fmt.Errorf("mkdir /%s: %w", at, err)
+	}
+	if err := attachNew(int(r.outer), at, func() (mount, error) { return rootFD, nil }); err != nil {
+		return r, err
+	}
+	base, err := openDir(int(r.outer), at)
+	if err != nil {
+		return r, err
+	}
+	defer unix.Close(base)
+	v, err := wholeView(base, nosuidNodev)
+	if err != nil {
+		return r, err
+	}
+	if err := r.fill(v, binds); err != nil {
+		return r, err
+	}
+	if err := unix.Fchdir(int(r.outer)); err != nil {
+		return r, fmt.Errorf("fchdir: %w", err)
+	}
+	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+		return r, fmt.Errorf("umount /%s: %w", at, err)
+	}
+	return r, nil
+}
+
+// newHostRoot is newRoot with all that the host has mounted, as it is but for
+// setuid, and a /proc of the job's own.
+func newHostRoot() (r root, err error) {
+	host, err := cloneMount(unix.AT_FDCWD, "/", unix.MOUNT_ATTR_NOSUID) // outer is not among it yet
+	if err != nil {
+		return r, err
+	}
+	if err := r.makeOuter(); err != nil {
+		return r, err
+	}
+	if err := r.mountJob(func() (mount, error) { return host, nil }); err != nil {
+		return r, err
+	}
+	if err := attachNew(r.job, ownProc.at, ownProc.make); err != nil {
+		return r, err
+	}
+	return r, maskProc(r.job)
+}
+
+// makeOuter mounts outer over the root.
+func (r *root) makeOuter() (err error) {
+	if r.outer, err = newMount("tmpfs", noexec|nosuidNodev, option{"size", "64k"}, option{"mode", "0755"}); err != nil {
+		return err
 	}
 	if err := unix.Mkdirat(int(r.outer), "job", 0o755); err != nil {
-		return r, fmt.Errorf("mkdir /job: %w", err)
+		return fmt.Errorf("mkdir /job: %w", err)
 	}
-	if err := r.outer.attach(unix.AT_FDCWD, "/"); err != nil {
-		return r, err
+	return r.outer.attach(unix.AT_FDCWD, "/")
+}
+
+// fill makes the job's root: a tmpfs with v, and the file systems of its own.
+func (r *root) fill(v view, binds []bind) error {
+	if err := r.mountJob(func() (mount, error) { return jobTmpfs(v, binds) }); err != nil {
+		return err
 	}
-	if err := attachNew(int(r.outer), "job", func() (mount, error) { return jobTmpfs(hostDirs) }); err != nil {
-		return r, err
+	for _, name := range v.names {
+		if err := v.attach(r.job, name); err != nil {
+			return err
+		}
 	}
-	if r.job, err = unix.Openat(int(r.outer), "job", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return r, fmt.Errorf("open job root: %w", err)
+	if err := attachDev(r.job); err != nil {
+		return err
 	}
-	return r, attachCommon(r.job, hostDirs)
+	for _, m := range rootMounts {
+		if err := attachNew(r.job, m.at, m.make); err != nil {
+			return err
+		}
+	}
+	return maskProc(r.job)
+}
+
+// mountJob makes what make returns the job's root.
+func (r *root) mountJob(make func() (mount, error)) (err error) {
+	if err := attachNew(int(r.outer), "job", make); err != nil {
+		return err
+	}
+	r.job, err = openDir(int(r.outer), "job")
+	return err
 }
 
 // enter adds what is this job's own, and makes r the root.
-func (r root) enter(c Config) error {
-	if err := r.addUsers(c); err != nil {
-		return err
+func (r root) enter(c Config, binds []bind) error {
+	if c.Root != RootHost {
+		if err := r.addUsers(c); err != nil {
+			return err
+		}
+		if err := attachNew(r.job, "scratch", func() (mount, error) { return scratch(c) }); err != nil {
+			return err
+		}
 	}
-	if err := attachNew(r.job, "scratch", func() (mount, error) { return scratch(c) }); err != nil {
-		return err
+	for _, b := range binds {
+		if err := attachWithin(r.job, b.target, b.mount); err != nil {
+			return fmt.Errorf("bind to %w", err)
+		}
 	}
 	unix.Close(r.job)
 	if err := pivot(r.outer); err != nil {
@@ -112,19 +217,24 @@ func (r root) enter(c Config) error {
 	return nil
 }
 
-// addUsers puts a passwd and a group of the job's own over the host's. The two
-// files themselves are out of its sight.
+// addUsers puts a passwd and a group of the job's own over those there are. The
+// two files themselves are out of its sight.
 func (r root) addUsers(c Config) error {
-	id := strconv.Itoa(c.UID)
+	uid, gid := strconv.Itoa(c.UID), strconv.Itoa(c.GID)
 	for _, f := range []struct{ name, content string }{
-		{"passwd", "root:x:0:0:root:/:/bin/sh\njob:x:" + id + ":" + id + ":job:/scratch:/bin/sh\n"},
-		{"group", "root:x:0:\njob:x:" + id + ":\n"},
+		{"passwd", "root:x:0:0:root:/:/bin/sh\n" + c.User + ":x:" + uid + ":" + gid + ":" + c.User + ":/scratch:/bin/sh\n"},
+		{"group", "root:x:0:\n" + c.User + ":x:" + gid + ":\n"},
 	} {
 		if err := createAt(int(r.outer), f.name, f.content); err != nil {
 			return err
 		}
-		err := attachNew(r.job, "etc/"+f.name, func() (mount, error) { return cloneMount(int(r.outer), f.name, readOnly|nosuidNodev|noexec) })
-		if err != nil && errno(err) != unix.ENOENT { // a host without the file
+		m, err := cloneMount(int(r.outer), f.name, readOnly|nosuidNodev|noexec)
+		if err != nil {
+			return err
+		}
+		switch err := attachWithin(r.job, "/etc/"+f.name, m); errno(err) {
+		case 0, unix.ENOENT, unix.ENOTDIR, unix.ELOOP: // a root without the file
+		default:
 			return err
 		}
 	}
@@ -141,6 +251,30 @@ func attachNew(dir int, path string, make func() (mount, error)) error {
 	return m.attach(dir, path)
 }
 
+// attachWithin attaches m at the absolute path name as seen from root, and closes
+// it. What the root shows need not be the host's: a link in it must not lead out,
+// so none is followed.
+func attachWithin(root int, name string, m mount) error {
+	defer m.close()
+	fd, err := openat2(root, strings.TrimPrefix(name, "/"), unix.O_PATH, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	if err := m.attachAt(fd); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func openDir(dir int, name string) (int, error) {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", name, err)
+	}
+	return fd, nil
+}
+
 func createAt(dir int, name, content string) error {
 	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
 	if err != nil {
@@ -154,7 +288,7 @@ func createAt(dir int, name, content string) error {
 }
 
 // jobTmpfs is the job's root itself: mount points and links, nothing else.
-func jobTmpfs(hostDirs []string) (mount, error) {
+func jobTmpfs(v view, binds []bind) (mount, error) {
 	m, err := newMount("tmpfs", nosuidNodev, option{"size", "1m"}, option{"mode", "0755"})
 	if err != nil {
 		return -1, err
@@ -164,81 +298,17 @@ func jobTmpfs(hostDirs []string) (mount, error) {
 			return m, fmt.Errorf("mkdir /%s: %w", d.name, err)
 		}
 	}
-	for _, p := range hostDirs {
-		if err := mountPoint(int(m), p); err != nil {
+	for _, name := range v.names {
+		if err := v.mountPoint(int(m), name); err != nil {
+			return m, err
+		}
+	}
+	for _, b := range binds {
+		if err := b.mountPoint(int(m), v); err != nil {
 			return m, err
 		}
 	}
 	return m, m.protect()
-}
-
-// mountPoint makes below root what the host has at name: a link for a link, and
-// for anything else something to mount it on.
-func mountPoint(root int, name string) error {
-	fi, err := os.Lstat(name)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	rel := strings.TrimPrefix(name, "/")
-	if err := mkdirAllAt(root, path.Dir(rel)); err != nil {
-		return err
-	}
-	switch {
-	case fi.Mode()&os.ModeSymlink != 0:
-		target, err := os.Readlink(name)
-		if err != nil {
-			return err
-		}
-		return unix.Symlinkat(target, root, rel)
-	case fi.IsDir():
-		return mkdirAllAt(root, rel)
-	}
-	return createAt(root, rel, "")
-}
-
-func mkdirAllAt(root int, rel string) error {
-	if rel == "." {
-		return nil
-	}
-	if err := mkdirAllAt(root, path.Dir(rel)); err != nil {
-		return err
-	}
-	if err := unix.Mkdirat(root, rel, 0o755); err != nil && err != unix.EEXIST {
-		return fmt.Errorf("mkdir /%s: %w", rel, err)
-	}
-	return nil
-}
-
-// attachCommon mounts below the job's root what all jobs have.
-func attachCommon(job int, hostDirs []string) error {
-	for _, p := range hostDirs {
-		if err := attachReadOnly(job, p); err != nil {
-			return err
-		}
-	}
-	if err := attachNew(job, "dev", devTmpfs); err != nil {
-		return err
-	}
-	for _, m := range rootMounts {
-		if err := attachNew(job, m.at, func() (mount, error) { return newMount(m.fstype, m.attr, m.options...) }); err != nil {
-			return err
-		}
-	}
-	return maskProc(job)
-}
-
-// attachReadOnly shows the host's name at the same place below job.
-func attachReadOnly(job int, name string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(name, &st); err == unix.ENOENT || st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return nil // as in mountPoint
-	}
-	return attachNew(job, strings.TrimPrefix(name, "/"), func() (mount, error) {
-		return cloneMount(unix.AT_FDCWD, name, readOnly|nosuidNodev)
-	})
 }
 
 // scratch is what the job may write to: a directory of the host that is its own,
@@ -247,33 +317,8 @@ func scratch(c Config) (mount, error) {
 	if c.ScratchBytes == 0 {
 		return cloneMount(unix.AT_FDCWD, c.ScratchDir, nosuidNodev)
 	}
-	id := strconv.Itoa(c.UID)
 	return newMount("tmpfs", nosuidNodev, option{"size", strconv.FormatInt(c.ScratchBytes, 10)},
-		option{"mode", "0700"}, option{"uid", id}, option{"gid", id})
-}
-
-// devTmpfs is the job's /dev.
-func devTmpfs() (mount, error) {
-	m, err := newMount("tmpfs", noexec|unix.MOUNT_ATTR_NOSUID, option{"size", "64k"}, option{"mode", "0755"})
-	if err != nil {
-		return -1, err
-	}
-	for _, d := range devices {
-		if err := unix.Mknodat(int(m), d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
-			return m, fmt.Errorf("mknod %s: %w", d.name, err)
-		}
-	}
-	for _, l := range devLinks {
-		if err := unix.Symlinkat(l.target, int(m), l.name); err != nil {
-			return m, fmt.Errorf("symlink %s: %w", l.name, err)
-		}
-	}
-	for _, dir := range []string{"pts", "shm"} {
-		if err := unix.Mkdirat(int(m), dir, 0o755); err != nil {
-			return m, fmt.Errorf("mkdir %s: %w", dir, err)
-		}
-	}
-	return m, m.protect()
+		option{"mode", "0700"}, option{"uid", strconv.Itoa(c.UID)}, option{"gid", strconv.Itoa(c.GID)})
 }
 
 // pivot makes outer the root and leaves nothing of the host's. Getcwd fails or
@@ -301,8 +346,12 @@ func pivot(outer mount) error {
 	return nil
 }
 
-func setHostname(name string) error {
-	if err := unix.Sethostname([]byte(name)); err != nil {
+// setHostname makes the job's id its host name, unless its host is the real one.
+func setHostname(c Config) error {
+	if c.Root == RootHost {
+		return nil
+	}
+	if err := unix.Sethostname([]byte(c.ID)); err != nil {
 		return fmt.Errorf("sethostname: %w", err)
 	}
 	return nil
@@ -310,7 +359,10 @@ func setHostname(name string) error {
 
 // raiseLoopback raises the one interface that a new network namespace has; it
 // begins as down.
-func raiseLoopback() error {
+func (e *early) raiseLoopback() error {
+	if e.HostNet {
+		return nil
+	}
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
