@@ -45,6 +45,11 @@ func problemOf(err error) *Problem {
 		p.Field, p.Value = e.Field, e.Value
 		return p
 	}
+	if e, ok := errors.AsType[*job.PermitError](err); ok {
+		p := problem(TypeForbidden, e.Reason)
+		p.Field, p.Value = e.Field, e.Value
+		return p
+	}
 	if e, ok := errors.AsType[*job.LimitError](err); ok {
 		return wrong(TypeLimitUnavailable, e.Field, "", e.Reason)
 	}

@@ -43,6 +43,10 @@ type Config struct {
 	// jobs may read.
 	Expose []string
 
+	// Private are files of this program that no Permit gives to a job: keys,
+	// policies. StateDir is one of them anyway.
+	Private []string
+
 	// Spare keeps what the next job needs ready: its namespaces, its cgroups
 	// and its nsinit, about 1 MiB of memory. A start then takes two thirds of the
 	// time.

@@ -75,6 +75,10 @@ type StartOptions struct {
 	Quota Quota
 
 	Spec Spec
+
+	// Permit is what the Spec may ask for of the host. The job has it from then
+	// on, whatever the next one says.
+	Permit Permit
 }
 
 // validate reports what is wrong with o, whatever the worker.

@@ -10,10 +10,11 @@ import (
 	"jobworker/stream"
 )
 
-// resolve turns the limits a job asks for into those of its cgroups: defaults
+// resolve turns the limits that s asks for into those of its cgroups: defaults
 // filled in, paths replaced by disks. It returns a *LimitError for one that
 // cannot be enforced here.
-func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
+func (w *Worker) resolve(s *Spec) (cgroupv2.Limits, error) {
+	l := &s.Limits
 	c := cgroupv2.Limits{CPUs: l.CPUs, CPUWeight: l.CPUWeight, MemoryBytes: l.MemoryBytes, Pids: l.Pids}
 	if err := w.enforceable([]want{
 		{"limits.cpus", l.CPUs != 0, cgroupv2.CPU},
@@ -32,7 +33,7 @@ func (w *Worker) resolve(l Limits) (cgroupv2.Limits, error) {
 	}
 	c.CPUs = roundCPUs(c.CPUs)
 	for i, io := range l.IO {
-		r, err := w.resolveIO(io, l.ScratchBytes == 0)
+		r, err := w.resolveIO(s, io)
 		if err != nil {
 			return c, &LimitError{fmt.Sprintf("limits.io[%d]", i), err.Error()}
 		}
@@ -72,14 +73,14 @@ func (w *Worker) whyMissing(c cgroupv2.Controller) string {
 	return fmt.Sprintf("cannot be enforced here: no %s controller", c)
 }
 
-// resolveIO finds the disk that l is about.
-func (w *Worker) resolveIO(l IOLimit, scratchOnDisk bool) (cgroupv2.IOLimit, error) {
-	major, minor, err := w.disk(l, scratchOnDisk)
+// resolveIO finds the disk that l, one of s, is about.
+func (w *Worker) resolveIO(s *Spec, l IOLimit) (cgroupv2.IOLimit, error) {
+	major, minor, err := w.disk(s, l)
 	return cgroupv2.IOLimit{Major: major, Minor: minor,
 		ReadBPS: l.ReadBPS, WriteBPS: l.WriteBPS, ReadIOPS: l.ReadIOPS, WriteIOPS: l.WriteIOPS}, err
 }
 
-func (w *Worker) disk(l IOLimit, scratchOnDisk bool) (major, minor uint32, err error) {
+func (w *Worker) disk(s *Spec, l IOLimit) (major, minor uint32, err error) {
 	if l.Device != "" {
 		major, minor, err := l.device()
 		if err != nil {
@@ -87,11 +88,7 @@ func (w *Worker) disk(l IOLimit, scratchOnDisk bool) (major, minor uint32, err e
 		}
 		return cgroupv2.Disk(major, minor)
 	}
-	scratch := ""
-	if scratchOnDisk {
-		scratch = filepath.Join(w.cfg.StateDir, jobsDir)
-	}
-	host, err := hostPath(l.Path, scratch, w.cfg.Expose)
+	host, err := s.hostPath(l.Path, filepath.Join(w.cfg.StateDir, jobsDir), w.cfg.Expose)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -18,20 +18,17 @@ var ownDirs = []string{"/proc", "/sys", "/dev", "/tmp", scratchDir, "/run"}
 // scratchDir is the job's writable directory, its working directory and HOME.
 const scratchDir = "/scratch"
 
-// defaultEnv is a job's environment before its Spec's.
-var defaultEnv = map[string]string{
-	"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"HOME": scratchDir,
-	"LANG": "C.UTF-8",
-}
+// defaultPath is where a job's programs are looked up, where its Spec does not say.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// environment returns the job's environment, sorted.
-func (s *Spec) environment() []string {
+// environment returns the environment, sorted, of a job whose user is at home in
+// home.
+func (s *Spec) environment(home string) []string {
 	var env []string
 	for k, v := range s.Env {
 		env = append(env, k+"="+v)
 	}
-	for k, v := range defaultEnv {
+	for k, v := range map[string]string{"PATH": defaultPath, "HOME": home, "LANG": "C.UTF-8"} {
 		if _, ok := s.Env[k]; !ok {
 			env = append(env, k+"="+v)
 		}
@@ -58,14 +55,26 @@ func checkExposed(dir string) error {
 }
 
 // hostPath returns the path on the host of name as a job sees it, for a file
-// that is on a disk. scratch is where /scratch is, empty if it is a tmpfs.
-func hostPath(name, scratch string, exposed []string) (string, error) {
+// that is on a disk. scratch is where /scratch is, unless it is a tmpfs.
+func (s *Spec) hostPath(name, scratch string, exposed []string) (string, error) {
 	name = path.Clean(name)
-	if below(name, scratchDir) && scratch != "" {
+	if s.onHost() {
+		return name, nil
+	}
+	for _, b := range slices.Backward(s.Binds) { // a later one may cover an earlier
+		if below(name, b.Target) {
+			return path.Join(b.Source, strings.TrimPrefix(name, b.Target)), nil
+		}
+	}
+	if below(name, scratchDir) && s.Limits.ScratchBytes == 0 {
 		return scratch, nil
 	}
+	own := slices.ContainsFunc(ownDirs, func(dir string) bool { return below(name, dir) })
+	if s.Rootfs != "" && name != "/" && !own {
+		return path.Join(s.Rootfs, name), nil
+	}
 	for _, dir := range slices.Concat(hostDirs, exposed) {
-		if below(name, dir) {
+		if below(name, dir) && s.Rootfs == "" {
 			return name, nil
 		}
 	}

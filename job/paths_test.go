@@ -10,29 +10,34 @@ import (
 func TestHostPath(t *testing.T) {
 	exposed := []string{"/srv/data"}
 	const scratch = "/state/jobs"
-	for _, tt := range []struct{ name, scratch, want string }{
-		{"/scratch", scratch, scratch},
-		{"/scratch/a/b", scratch, scratch},
-		{"/usr/../scratch/", scratch, scratch},
-		{"/usr", scratch, "/usr"},
-		{"//usr//lib/", scratch, "/usr/lib"},
-		{"/etc/passwd", "", "/etc/passwd"},
-		{"/srv/data/f", "", "/srv/data/f"},
+	for _, tt := range []struct {
+		name  string
+		tmpfs int64 // size of /scratch
+		want  string
+	}{
+		{"/scratch", 0, scratch},
+		{"/scratch/a/b", 0, scratch},
+		{"/usr/../scratch/", 0, scratch},
+		{"/usr", 0, "/usr"},
+		{"//usr//lib/", 0, "/usr/lib"},
+		{"/etc/passwd", 4096, "/etc/passwd"},
+		{"/srv/data/f", 4096, "/srv/data/f"},
 
-		{"/scratch", "", ""}, // a tmpfs
-		{"/scratches", scratch, ""},
-		{"/usrlocal", scratch, ""},
-		{"/srv", scratch, ""},
-		{"/srv/data/../other", scratch, ""},
-		{"/usr/../home", scratch, ""},
-		{"/tmp", scratch, ""},
-		{"/dev/shm", scratch, ""},
-		{"/", scratch, ""},
-		{"/state/jobs", scratch, ""}, // the host's name for it is not the job's
+		{"/scratch", 4096, ""}, // a tmpfs
+		{"/scratches", 0, ""},
+		{"/usrlocal", 0, ""},
+		{"/srv", 0, ""},
+		{"/srv/data/../other", 0, ""},
+		{"/usr/../home", 0, ""},
+		{"/tmp", 0, ""},
+		{"/dev/shm", 0, ""},
+		{"/", 0, ""},
+		{"/state/jobs", 0, ""}, // the host's name for it is not the job's
 	} {
-		got, err := hostPath(tt.name, tt.scratch, exposed)
+		s := Spec{Limits: Limits{ScratchBytes: tt.tmpfs}}
+		got, err := s.hostPath(tt.name, scratch, exposed)
 		if got != tt.want || (err == nil) != (tt.want != "") {
-			t.Errorf("%q with scratch %q: %q, %v, want %q", tt.name, tt.scratch, got, err, tt.want)
+			t.Errorf("%q with scratch %d: %q, %v, want %q", tt.name, tt.tmpfs, got, err, tt.want)
 		}
 		if err != nil && !strings.HasSuffix(err.Error(), "is in memory, not on a disk") {
 			t.Errorf("%q: %v", tt.name, err)
@@ -57,8 +62,8 @@ func TestCheckExposed(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	s := Spec{Env: map[string]string{"HOME": "/tmp", "A": "1", "LANG": ""}}
-	want := []string{"A=1", "HOME=/tmp", "LANG=", "PATH=" + defaultEnv["PATH"]}
-	if got := s.environment(); !slices.Equal(got, want) {
+	want := []string{"A=1", "HOME=/tmp", "LANG=", "PATH=" + defaultPath}
+	if got := s.environment("/home"); !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
 	}
 }

@@ -98,5 +98,8 @@ func (s *Spec) specBytes() (n int64) {
 	for _, l := range s.Limits.IO {
 		n += int64(len(l.Path)+len(l.Device)) + 4*header
 	}
-	return n + int64(len(s.Dir)+len(s.Name))
+	for _, b := range s.Binds {
+		n += int64(len(b.Source)+len(b.Target)) + 3*header
+	}
+	return n + int64(len(s.Dir)+len(s.Name)+len(s.User)+len(s.Rootfs))
 }

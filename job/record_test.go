@@ -21,7 +21,8 @@ func fullRecord() record {
 	return record{Version: recordVersion, ID: "abcdefghijklmnopqrstuvwxyz", Owner: "alice", Key: "k", State: Ended,
 		Spec: Spec{Argv: []string{"sh", "-c", "exit 3"}, Env: map[string]string{"A": "ä", "a": ""}, Dir: "/tmp", Name: "n",
 			Labels: map[string]string{"k": "v"}, Limits: Limits{CPUs: 0.5, IO: []IOLimit{{Path: "/scratch", ReadBPS: 4096}}},
-			Timeout: Duration(time.Hour), StopSignal: "INT", Grace: &grace, Merge: true, Net: "none", Profile: "sandbox"},
+			Timeout: Duration(time.Hour), StopSignal: "INT", Grace: &grace, Merge: true, Net: "host", Profile: "sandbox",
+			User: "www-data", Rootfs: "/srv/root", Binds: []Bind{{Source: "/srv/data", Target: "/data", Write: true}}, Userns: true},
 		UID: DefaultUIDBase, Boot: "b", CreatedAt: at, StartedAt: &started, EndedAt: &ended,
 		Limits: Limits{CPUs: 0.5, Pids: 512}, Usage: cgroupv2.Usage{CPUSeconds: 0.25, MemoryBytes: &memory},
 		OutputBytes: 42, Verdict: &Verdict{Reason: Exited, Code: &code}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -23,13 +24,14 @@ type place struct {
 	mounts int           // descriptor of makeSpare, -1 for a place that is used at once
 }
 
-// makePlace makes a place for the job with an id, whose directory exists.
-func (w *Worker) makePlace(id string) (*place, error) {
+// makePlace makes a place for the job with an id, whose directory exists, as setup
+// says.
+func (w *Worker) makePlace(id string, setup nsinit.Setup) (*place, error) {
 	group, err := w.tree.Create(id)
 	if err != nil {
 		return nil, &StartError{"cgroup", 0, err.Error()}
 	}
-	init, err := w.prepare(group)
+	init, err := w.prepare(group, setup)
 	if err != nil {
 		return nil, errors.Join(err, removeGroup(group))
 	}
@@ -48,8 +50,23 @@ func (p *place) remove() error {
 	return errors.Join(err, removeGroup(p.group))
 }
 
+// setup is what nsinit is to begin with for a job.
+func (w *Worker) setup(s *Spec, g *given) nsinit.Setup {
+	n := nsinit.Setup{ReadOnly: slices.Concat(hostDirs, w.cfg.Expose), Late: s.lateRoot(), HostNet: s.hostNet()}
+	if n.HostNet {
+		// Names are looked up as on the host; this is often a link to a file in /run.
+		if name, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
+			n.ReadOnly = append(n.ReadOnly, name)
+		}
+	}
+	if s.Userns {
+		n.UserUID, n.UserGID = g.uid, g.gid
+	}
+	return n
+}
+
 // prepare executes nsinit in a job's cgroups.
-func (w *Worker) prepare(group *cgroupv2.Group) (*nsinit.Spare, error) {
+func (w *Worker) prepare(group *cgroupv2.Group, setup nsinit.Setup) (*nsinit.Spare, error) {
 	initDir, err := group.OpenInit()
 	if err != nil {
 		return nil, &StartError{"cgroup", 0, err.Error()}
@@ -60,7 +77,8 @@ func (w *Worker) prepare(group *cgroupv2.Group) (*nsinit.Spare, error) {
 		return nil, &StartError{"cgroup", 0, err.Error()}
 	}
 	defer payloadDir.Close()
-	s, err := w.image.Prepare(nsinit.Setup{ReadOnly: slices.Concat(hostDirs, w.cfg.Expose), InitCgroup: initDir, PayloadCgroup: payloadDir})
+	setup.InitCgroup, setup.PayloadCgroup = initDir, payloadDir
+	s, err := w.image.Prepare(setup)
 	return s, startError(err)
 }
 
@@ -143,7 +161,7 @@ func (w *Worker) makeSpare() (*place, error) {
 	if err := os.Mkdir(w.state.job(id), 0o700); err != nil {
 		return nil, errors.Join(err, unix.Close(mounts))
 	}
-	p, err := w.makePlace(id)
+	p, err := w.makePlace(id, w.setup(new(Spec), nil))
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(w.state.job(id)), unix.Close(mounts))
 	}

@@ -77,13 +77,49 @@ type Spec struct {
 	// /dev/null.
 	Stdin bool `json:"stdin,omitempty"`
 
+	// What follows asks for more of the host than a sandbox has, and takes a
+	// Permit.
+
 	// Net is the job's network: "none", its own loopback interface and no
-	// other, is the default and the only one.
+	// other, or "host", the host's. Empty means "none", and "host" with the
+	// profile "host".
 	Net string `json:"net,omitempty"`
 
-	// Profile is how the job is isolated: "sandbox" is the default and the
-	// only one.
+	// Profile is how the job is isolated. "sandbox" is the default. In "host" it
+	// sees the host's file systems as User does, and has no /scratch: its
+	// working directory is / and its HOME that of User, unless it says otherwise.
+	// It has processes, IPC and cgroup of its own all the same, and no way to more
+	// rights.
 	Profile string `json:"profile,omitempty"`
+
+	// User is who the job runs as, by the host's passwd(5): a name, or the number
+	// of a user id. Its group is that user's, or the one of the same number
+	// where there is no entry, and it has no other. It is never root. Empty
+	// means a user of the job's own; the profile "host" needs one.
+	User string `json:"user,omitempty"`
+
+	// Rootfs is a directory of the host, an absolute path, whose content the
+	// job has in its root in place of the host's: its own /proc, /dev, /tmp
+	// and /scratch are added. It is read-only unless the Permit says otherwise,
+	// and even then nothing can be added to / itself. What is mounted below it
+	// is not part of it.
+	Rootfs string `json:"rootfs,omitempty"`
+
+	// Binds are further files and directories of the host that the job sees.
+	Binds []Bind `json:"binds,omitempty"`
+
+	// Userns gives the job a user namespace of its own, in which its user and
+	// root are as on the host, and there are no others: files of other users
+	// are nobody's.
+	Userns bool `json:"userns,omitempty"`
+}
+
+// A Bind shows a file or directory of the host to a job. What is mounted below it
+// is not part of it.
+type Bind struct {
+	Source string `json:"source"`          // absolute path on the host
+	Target string `json:"target"`          // absolute path in the job; made, unless what is there already has to have it
+	Write  bool   `json:"write,omitempty"` // the job may write to it, as far as its user may
 }
 
 // Limits are the most that a job may use. Zero means the worker's default,
@@ -223,24 +259,6 @@ func (s *Spec) checkTimes() error {
 		if _, err := ParseSignal(s.StopSignal); err != nil {
 			return &FieldError{"stop_signal", quote(s.StopSignal), err.Error()}
 		}
-	}
-	return nil
-}
-
-func (s *Spec) checkIsolation() error {
-	if s.Dir != "" {
-		if err := checkString("dir", s.Dir); err != nil {
-			return err
-		}
-		if s.Dir[0] != '/' {
-			return &FieldError{"dir", quote(s.Dir), "must be an absolute path"}
-		}
-	}
-	if s.Net != "" && s.Net != "none" {
-		return &FieldError{"net", quote(s.Net), `must be "none"`}
-	}
-	if s.Profile != "" && s.Profile != "sandbox" {
-		return &FieldError{"profile", quote(s.Profile), `must be "sandbox"`}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package job
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,8 +23,9 @@ import (
 // nothing of the job is left. existing reports that the job is one that was
 // started before with the same key.
 //
-// The errors are a *FieldError, a *LimitError, a *QuotaError, a *StartError,
-// ErrKeyReused, ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or of the disk.
+// The errors are a *FieldError, a *PermitError, a *LimitError, a *QuotaError,
+// a *StartError, ErrKeyReused, ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or
+// of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
 		return Job{}, false, err
@@ -36,7 +36,10 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if err := w.checkOutput(o.Spec.Limits); err != nil {
 		return Job{}, false, err
 	}
-	limits, err := w.resolve(o.Spec.Limits)
+	if err := o.Permit.check(&o.Spec); err != nil {
+		return Job{}, false, err
+	}
+	limits, err := w.resolve(&o.Spec)
 	if err != nil {
 		return Job{}, false, err
 	}
@@ -48,8 +51,8 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 		return Job{}, false, err
 	}
 	if !existing {
-		w.spares.refill()                        // beside this start, which waits most of its time
-		w.settle(t, t.start(ctx, limits, spare)) // heeds ctx; a job that runs by now is returned
+		w.spares.refill()                                   // beside this start, which waits most of its time
+		w.settle(t, t.start(ctx, &o.Permit, limits, spare)) // heeds ctx; a job that runs by now is returned
 		ctx = context.WithoutCancel(ctx)
 	}
 	select {
@@ -104,7 +107,10 @@ func (w *Worker) admit(o StartOptions, live Quota) (t *task, spare *place, exist
 		return nil, nil, false, err
 	}
 	id := newID()
-	if spare = w.spares.take(); spare != nil {
+	if o.Spec.ordinary() {
+		spare = w.spares.take()
+	}
+	if spare != nil {
 		id = spare.id
 	}
 	t.id, t.dir = id, w.state.job(id)
@@ -187,6 +193,7 @@ func (s *Spec) clone() Spec {
 	c.Env = maps.Clone(s.Env)
 	c.Labels = maps.Clone(s.Labels)
 	c.Limits.IO = slices.Clone(s.Limits.IO)
+	c.Binds = slices.Clone(s.Binds)
 	if s.Grace != nil {
 		g := *s.Grace
 		c.Grace = &g
@@ -198,8 +205,8 @@ func (s *Spec) clone() Spec {
 // on a file system that hangs.
 const startTimeout = 30 * time.Second
 
-// start makes everything a job needs, in this order; without a spare place it
-// begins with
+// start makes everything a job needs, in this order; it begins with what the host
+// gives by its permit, and without a spare place with
 //
 //	mkdir jobs/<id>, record.json renamed into place
 //	mkdir cgroups, nsinit executed
@@ -213,7 +220,7 @@ const startTimeout = 30 * time.Second
 //	cpu.max read back
 //
 // On an error it takes back what it made, last first.
-func (t *task) start(ctx context.Context, limits cgroupv2.Limits, p *place) (err error) {
+func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits, p *place) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
 	defer cancel()
 	var undo []func() error
@@ -228,24 +235,29 @@ func (t *task) start(ctx context.Context, limits cgroupv2.Limits, p *place) (err
 	if p != nil {
 		undo = append(undo, p.remove)
 	}
+	g, err := t.w.give(&t.spec, permit, t.uid)
+	defer g.close()
+	if err != nil {
+		return err
+	}
 	var files jobFiles
 	defer files.close()
 	if err := t.makeRecord(&files, p != nil); err != nil {
 		return err
 	}
 	if p == nil {
-		if p, err = t.w.makePlace(t.id); err != nil {
+		if p, err = t.w.makePlace(t.id, t.w.setup(&t.spec, g)); err != nil {
 			return err
 		}
 		undo = append(undo, p.remove)
 	}
-	if err := t.makeFiles(&files); err != nil {
+	if err := t.makeFiles(&files, g); err != nil {
 		return err
 	}
 	if err := p.group.SetLimits(limits); err != nil {
 		return limitError(err)
 	}
-	proc, err := t.launch(ctx, p, &files, limits)
+	proc, err := t.launch(ctx, p, &files, g, limits)
 	if err != nil {
 		return err
 	}
@@ -299,8 +311,8 @@ func (t *task) makeRecord(f *jobFiles, exists bool) (err error) {
 }
 
 // makeFiles makes what else is in the job's directory.
-func (t *task) makeFiles(f *jobFiles) (err error) {
-	if err := t.makeScratch(); err != nil {
+func (t *task) makeFiles(f *jobFiles, g *given) (err error) {
+	if err := t.makeScratch(g); err != nil {
 		return err
 	}
 	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | os.O_EXCL
@@ -345,12 +357,12 @@ func reserveExit(f *os.File) error {
 	return nil
 }
 
-func (t *task) makeScratch() error {
-	if t.spec.Limits.ScratchBytes != 0 {
+func (t *task) makeScratch(g *given) error {
+	if t.spec.Limits.ScratchBytes != 0 || t.spec.onHost() {
 		return nil
 	}
 	dir := filepath.Join(t.dir, scratchName)
-	return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, int(t.uid), int(t.uid)))
+	return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, g.uid, g.gid))
 }
 
 func (t *task) removeFiles() error {
@@ -362,10 +374,10 @@ func (t *task) removeFiles() error {
 
 // launch has the program executed while the record goes to the disk, and waits
 // for both.
-func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+func (t *task) launch(ctx context.Context, p *place, files *jobFiles, g *given, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	synced := make(chan error, 1) // one result, read below
 	go func() { synced <- syncRecord(files.record, t.dir) }()
-	proc, err := t.execute(ctx, p, files, limits)
+	proc, err := t.execute(ctx, p, files, g, limits)
 	syncErr := <-synced
 	if err != nil {
 		return nil, err
@@ -376,12 +388,15 @@ func (t *task) launch(ctx context.Context, p *place, files *jobFiles, limits cgr
 	return proc, nil
 }
 
-func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cgroupv2.Limits) (*nsinit.Process, error) {
+func (t *task) execute(ctx context.Context, p *place, files *jobFiles, g *given, limits cgroupv2.Limits) (*nsinit.Process, error) {
 	c := nsinit.Config{
-		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(), Dir: cmp.Or(t.spec.Dir, scratchDir),
-		UID: int(t.uid), GID: int(t.uid), User: "job", Merge: t.spec.Merge, Stdin: t.spec.Stdin,
-		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes,
+		ID: t.id, Argv: t.spec.Argv, Builtin: t.spec.Builtin, Env: t.spec.environment(g.home), Dir: t.spec.dir(),
+		UID: g.uid, GID: g.gid, User: g.name, Merge: t.spec.Merge, Stdin: t.spec.Stdin,
+		ScratchDir: filepath.Join(t.dir, scratchName), ScratchBytes: t.spec.Limits.ScratchBytes, Root: t.spec.rootKind(),
 		Output: t.outputCap(),
+	}
+	for _, b := range t.spec.Binds {
+		c.Binds = append(c.Binds, b.Target)
 	}
 	cpuMax, data, err := p.group.CPUMax(limits)
 	if err != nil {
@@ -391,5 +406,5 @@ func (t *task) execute(ctx context.Context, p *place, files *jobFiles, limits cg
 		defer cpuMax.Close()
 	}
 	c.CPUMax = data
-	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin})
+	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin, Root: g.root, Binds: g.binds})
 }
