@@ -28,6 +28,11 @@
 //	  "operator": {"users": ["bob"], "groups": ["build", "jobworker:operator"]},
 //	  "viewer":   {"groups": ["audit"]}
 //	 },
+//	 "grants": [
+//	  {"groups": ["build"], "binds": [{"path": "/srv/cache", "write": true}, {"path": "/srv/src"}]},
+//	  {"users": ["alice"], "profiles": ["host"], "net": ["host"], "run_as": ["www-data"], "userns": true,
+//	   "rootfs": [{"path": "/srv/roots"}]}
+//	 ],
 //	 "quotas": {
 //	  "default": {"jobs": 20, "cpus": 4, "memory_bytes": 8589934592, "kept_jobs": 1000},
 //	  "groups":  {"build": {"jobs": 100}},
@@ -36,7 +41,26 @@
 //
 // The file replaces the built-in policy: it is the whole truth, but for quotas that it does not
 // speak of. Names are compared byte by byte. Unknown and repeated fields, unknown roles, empty names,
-// roles without anybody and quotas that bound nothing are refused.
+// roles without anybody and quotas that bound nothing are refused, as are grants to nobody or of
+// nothing.
+//
+// # Grants
+//
+// Grants are what of the host the jobs of a user may be given beyond the sandbox; a user has those
+// of all entries that name them or one of their groups. A role is needed to start a job at all.
+//
+//	profiles  ["host"]: the host's file systems and network, as one of run_as
+//	net       ["host"]: the host's network in a sandbox
+//	run_as    users of the host to run as, each in the one notation in which jobs may ask for it,
+//	          a name or a number; "*" is every user but root, as whom no job runs
+//	rootfs    directories that may be, or have in them, the root of a job; with "write" it is writable
+//	binds     files and directories that a job may be shown, with "write" to be written to
+//	userns    a user namespace
+//
+// A path has no link in it, and is granted with what lies below it, also by way of links that do not
+// lead out. Writing is as far as the job's user may. Whoever can write below a path that others are
+// granted decides what these see there. Without "grants" there are none, in the built-in policy
+// neither. Package job opens what is granted, and refuses the worker's own files in any case.
 //
 // # Quotas
 //

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// Policy says which users and groups have which roles, and which quotas. It never changes after it is made, and is
-// safe for concurrent use; a new one takes its place as a whole. The zero Policy allows nobody
-// anything.
+// Policy says which users and groups have which roles, grants and quotas. It never changes after it
+// is made, and is safe for concurrent use; a new one takes its place as a whole. The zero Policy
+// allows nobody anything.
 type Policy struct {
 	bound  map[Role]subjects
+	grants []grant
 	quotas quotas
 }
 
@@ -20,6 +21,9 @@ type subjects struct {
 
 // Builtin returns the policy that holds without a policy file: the groups jobworker:admin,
 // jobworker:operator and jobworker:viewer have the role in their name, and everybody the same quota.
+// It grants nothing of the host to anyone, admins included: which of its paths and users are for
+// whom only its administrator can say, and the key of a certificate should not be worth an account
+// there.
 func Builtin() *Policy {
 	p := &Policy{bound: make(map[Role]subjects), quotas: quotas{base: builtinQuota}}
 	for _, r := range roles() {

@@ -54,11 +54,14 @@ func parsePolicy(r io.Reader) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := onlyFields("", top, "roles", "quotas"); err != nil {
+	if err := onlyFields("", top, "roles", "grants", "quotas"); err != nil {
 		return nil, err
 	}
 	p := new(Policy)
 	if p.bound, err = bindRoles(top["roles"]); err != nil {
+		return nil, err
+	}
+	if p.grants, err = readGrants(top["grants"]); err != nil {
 		return nil, err
 	}
 	if p.quotas, err = readQuotas(top["quotas"]); err != nil {
@@ -98,6 +101,11 @@ func readSubjects(path string, v any) (s subjects, err error) {
 	if err := onlyFields(path, fields, "users", "groups"); err != nil {
 		return s, err
 	}
+	return subjectsOf(path, fields)
+}
+
+// subjectsOf reads the users and groups among fields, of which there must be some.
+func subjectsOf(path string, fields map[string]any) (s subjects, err error) {
 	if s.users, err = namesAt(path+".users", fields["users"]); err != nil {
 		return s, err
 	}
@@ -142,13 +150,23 @@ func namesAt(path string, v any) (map[string]bool, error) {
 // MarshalJSON returns the policy in the form of a policy file, names sorted. ParsePolicy reads
 // it back to the same policy.
 func (p *Policy) MarshalJSON() ([]byte, error) {
-	type lists struct {
-		Users  []string `json:"users,omitempty"`
-		Groups []string `json:"groups,omitempty"`
-	}
-	byRole := make(map[Role]lists)
+	byRole := make(map[Role]nameLists)
 	for r, s := range p.bound {
-		byRole[r] = lists{slices.Sorted(maps.Keys(s.users)), slices.Sorted(maps.Keys(s.groups))}
+		byRole[r] = s.lists()
 	}
-	return json.Marshal(map[string]any{"roles": byRole, "quotas": p.quotas})
+	return json.Marshal(struct {
+		Roles  map[Role]nameLists `json:"roles"`
+		Grants []grant            `json:"grants,omitempty"`
+		Quotas quotas             `json:"quotas"`
+	}{byRole, p.grants, p.quotas})
+}
+
+// nameLists are subjects in the form of a policy file.
+type nameLists struct {
+	Users  []string `json:"users,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+}
+
+func (s subjects) lists() nameLists {
+	return nameLists{slices.Sorted(maps.Keys(s.users)), slices.Sorted(maps.Keys(s.groups))}
 }

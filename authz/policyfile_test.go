@@ -118,6 +118,7 @@ func TestPolicyReadErrors(t *testing.T) {
 // FuzzParsePolicy: what parses encodes back to the same policy, and grants something.
 func FuzzParsePolicy(f *testing.F) {
 	f.Add([]byte(policyText))
+	f.Add([]byte(grantsText))
 	f.Add([]byte(`{"roles":{"admin":{"users":["a","b"],"groups":["<&>\u00e9"]}}}`))
 	f.Add([]byte(quotaText))
 	f.Add([]byte(`{"roles":{"admin":{"users":["a"]}},"quotas":{}}`))

@@ -98,7 +98,7 @@ func TestQuotasRefused(t *testing.T) {
 
 // The policy is written as it is read.
 func TestQuotasEncode(t *testing.T) {
-	const text = `{"quotas":{"default":{"jobs":1,"cpus":0.5},"groups":{"g":{"pids":2}},"users":{"u":{"kept_jobs":3}}},"roles":{"admin":{"users":["a"]}}}`
+	const text = `{"roles":{"admin":{"users":["a"]}},"quotas":{"default":{"jobs":1,"cpus":0.5},"groups":{"g":{"pids":2}},"users":{"u":{"kept_jobs":3}}}}`
 	got, err := json.Marshal(parsePolicy(t, text))
 	if err != nil || string(got) != text {
 		t.Errorf("%s, %v\nwant %s", got, err, text)
