@@ -227,6 +227,18 @@
 //	viewer    read everything about all jobs
 //	all       worker.read; events.read, of the jobs that they see
 //
+// # Grants
+//
+// A job that asks for more of the host than the sandbox has needs a grant of the
+// policy; see package authz. What is not granted is forbidden, with field and value.
+//
+//	"profile":"host"           the host's file systems and network, as user
+//	"net":"host"               the host's network
+//	"user":"www-data"          another user than the job's own; a name or a number, never root
+//	"rootfs":"/srv/roots/a"    its content in place of the host's
+//	"binds":[{"source":"/srv/data","target":"/data","write":true}]
+//	"userns":true              a user namespace
+//
 // # Quotas
 //
 // The policy bounds what each user has: jobs that have not ended, the sums of their
@@ -242,7 +254,7 @@
 //
 // # Whoami, livez, readyz
 //
-// WhoAmI is what the worker makes of the client's certificate: its rights, its quota and
+// WhoAmI is what the worker makes of the client's certificate: its rights, its grants, its quota and
 // how much of that it has. /livez answers
 // {"status":"ok"} to anyone with a certificate, and /readyz if the worker is ready; else
 // that is the problem of a data command. When the streams have been ended every request

@@ -10,7 +10,7 @@ func (x *exchange) whoami() error {
 	}
 	return x.reply(http.StatusOK, WhoAmI{
 		User: x.who.User, Groups: groups, Rights: x.policy.Rights(x.who),
-		Quota: x.policy.Quota(x.who), Used: x.s.cfg.Worker.Used(x.who.User),
+		Grants: x.policy.Grants(x.who), Quota: x.policy.Quota(x.who), Used: x.s.cfg.Worker.Used(x.who.User),
 		Fingerprint: x.who.Fingerprint, NotAfter: x.who.NotAfter,
 	})
 }

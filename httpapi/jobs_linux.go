@@ -46,13 +46,17 @@ func (x *exchange) start() error {
 	return x.started(j, existing, follow)
 }
 
-// startJob starts a job of the client, within the client's quota. The decision to allow
-// it was logged before there was a job; this logs which job came of it.
+// startJob starts a job of the client, with what its grants permit and within its
+// quota. The decision to allow it was logged before there was a job; this logs which
+// job came of it.
 func (x *exchange) startJob(key string, spec Spec) (j Job, existing bool, err error) {
 	j, existing, err = x.s.cfg.Worker.Start(x.r.Context(), job.StartOptions{
-		Owner: x.who.User, Key: key, Spec: spec, Quota: job.Quota(x.policy.Quota(x.who)),
+		Owner: x.who.User, Key: key, Spec: spec, Quota: job.Quota(x.policy.Quota(x.who)), Permit: permit(x.policy.Grants(x.who)),
 	})
 	if e, ok := errors.AsType[*job.QuotaError](err); ok {
+		x.audit(authz.JobStart, "", "", false, e.Error())
+	}
+	if e, ok := errors.AsType[*job.PermitError](err); ok {
 		x.audit(authz.JobStart, "", "", false, e.Error())
 	}
 	if err != nil {
@@ -64,6 +68,21 @@ func (x *exchange) startJob(key string, spec Spec) (j Job, existing bool, err er
 	}
 	x.audit(authz.JobStart, j.ID, j.Owner, true, reason)
 	return j, existing, nil
+}
+
+// permit puts what the policy grants in the words of package job.
+func permit(g authz.Grants) job.Permit {
+	p := job.Permit{
+		HostProfile: slices.Contains(g.Profiles, job.ProfileHost), HostNet: slices.Contains(g.Net, job.NetHost),
+		Userns: g.Userns, Users: g.RunAs,
+	}
+	for _, r := range g.Rootfs {
+		p.Rootfs = append(p.Rootfs, job.PathGrant{Path: r.Path, Write: r.Write})
+	}
+	for _, b := range g.Binds {
+		p.Binds = append(p.Binds, job.PathGrant{Path: b.Path, Write: b.Write})
+	}
+	return p
 }
 
 func (x *exchange) started(j Job, existing, follow bool) error {

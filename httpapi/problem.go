@@ -38,7 +38,7 @@ type Excess struct {
 const (
 	TypeBadRequest       = "bad-request"            // 400: a parameter, header or body that is not understood
 	TypeInvalidSpec      = "invalid-spec"           // 400: a job as no worker would start it; see field and value
-	TypeForbidden        = "forbidden"              // 403: the policy says no
+	TypeForbidden        = "forbidden"              // 403: the policy says no; see field and value, if it is about a part of a job
 	TypeIdentity         = "certificate-rejected"   // 403: the client's certificate has expired, or names nobody
 	TypeNotFound         = "not-found"              // 404: no such job, or not yours to see; or no such endpoint
 	TypeMethodNotAllowed = "method-not-allowed"     // 405: see the header Allow

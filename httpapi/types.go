@@ -13,6 +13,7 @@ import (
 type (
 	Spec     = job.Spec
 	Limits   = job.Limits
+	Bind     = job.Bind
 	IOLimit  = job.IOLimit
 	Duration = job.Duration
 	Job      = job.Job
@@ -87,6 +88,10 @@ type WhoAmI struct {
 	// Rights are what the policy makes of them: roles, actions with their
 	// scopes, and whose jobs the client sees.
 	authz.Rights
+
+	// Grants are what of the host the client's jobs may be given; absent
+	// without any.
+	Grants authz.Grants `json:"grants,omitzero"`
 
 	// Quota is the most that the client may have at once, absent bounds none;
 	// Used is what it has of that.

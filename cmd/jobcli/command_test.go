@@ -54,9 +54,6 @@ func checkFlag(t *testing.T, command string, f *flag.Flag, help string) {
 	if !strings.Contains(help, "  -"+f.Name) {
 		t.Errorf("help %s does not show -%s", command, f.Name)
 	}
-	if later := []string{"user", "rootfs", "bind", "userns"}; slices.Contains(later, f.Name) {
-		t.Errorf("%s -%s: no worker can do that", command, f.Name)
-	}
 }
 
 // TestSplit: where flags may be.

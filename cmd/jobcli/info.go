@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"jobworker/authz"
 	"jobworker/httpapi"
 )
 
@@ -47,6 +48,7 @@ func describeMe(e *env, me httpapi.WhoAmI) error {
 		{"roles", strings.Join(roles, ", ")},
 		{"may", strings.Join(may, ", ")},
 		{"sees jobs", string(me.Sees)},
+		{"grants", describeGrants(me.Grants)},
 		{"quota", describeQuota(me)},
 		{"fingerprint", me.Fingerprint},
 		{"valid until", me.NotAfter.Local().Format(time.RFC3339)},
@@ -55,6 +57,31 @@ func describeMe(e *env, me httpapi.WhoAmI) error {
 	}
 	_, err := fmt.Fprint(e.stdout, b.String())
 	return written(err)
+}
+
+// describeGrants tells what of the host one's jobs may be given, in the words of run's
+// flags.
+func describeGrants(g authz.Grants) string {
+	var parts []string
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			parts = append(parts, strings.TrimSpace(flag+" "+v))
+		}
+	}
+	add("-profile", g.Profiles...)
+	add("-net", g.Net...)
+	add("-user", g.RunAs...)
+	paths := func(flag string, grants []authz.PathGrant) {
+		for _, p := range grants {
+			add(flag, p.Path+map[bool]string{true: " (rw)"}[p.Write])
+		}
+	}
+	paths("-rootfs", g.Rootfs)
+	paths("-bind", g.Binds)
+	if g.Userns {
+		add("-userns", "")
+	}
+	return cmp.Or(strings.Join(parts, ", "), "none")
 }
 
 // describeQuota tells how much of each bound is in use.

@@ -24,8 +24,7 @@ func declareJob(fs *flag.FlagSet) *jobFlags {
 	fs.StringVar(&s.Name, "name", "", "`NAME` for people")
 	fs.StringVar(&s.Dir, "dir", "", "working `DIR` as the job sees it (default /scratch)")
 	fs.BoolVar(&s.Merge, "merge", false, "make standard error the same pipe as standard output")
-	fs.StringVar(&s.Net, "net", "", "`NETWORK`: none, a loopback interface of its own alone (the default)")
-	fs.StringVar(&s.Profile, "profile", "", "`PROFILE` of the isolation: sandbox (the default)")
+	declareIsolation(fs, s)
 	fs.StringVar(&s.StopSignal, "stop-signal", "", "`SIGNAL` that asks the job to end (default TERM)")
 	fs.Func("timeout", "stop the job after this `TIME`, as in 90s or 1h", func(v string) (err error) {
 		s.Timeout, err = parseTime(v)
@@ -40,6 +39,33 @@ func declareJob(fs *flag.FlagSet) *jobFlags {
 	})
 	declareLimits(fs, &s.Limits)
 	return j
+}
+
+// declareIsolation declares what is granted by the worker's policy, or not.
+func declareIsolation(fs *flag.FlagSet, s *httpapi.Spec) {
+	fs.StringVar(&s.Net, "net", "", "`NETWORK`: none, a loopback interface of its own alone (the default), or host")
+	fs.StringVar(&s.Profile, "profile", "", "`PROFILE` of the isolation: sandbox (the default), or host: the host's files and network, as -user")
+	fs.StringVar(&s.User, "user", "", "`USER` of the worker's host to run as, a name or a number (default: one of its own)")
+	fs.StringVar(&s.Rootfs, "rootfs", "", "`DIR` of the worker's host whose content is the root")
+	fs.Func("bind", "`BIND` SRC:DST or SRC:DST:rw, a path of the worker's host to show at DST; repeatable", func(v string) error {
+		b, err := parseBind(v)
+		s.Binds = append(s.Binds, b)
+		return err
+	})
+	fs.BoolVar(&s.Userns, "userns", false, "run in a user namespace")
+}
+
+// parseBind reads SRC:DST[:rw]. A path with a colon in it cannot be said.
+func parseBind(v string) (b httpapi.Bind, err error) {
+	parts := strings.Split(v, ":")
+	if len(parts) == 3 && (parts[2] == "rw" || parts[2] == "ro") {
+		b.Write, parts = parts[2] == "rw", parts[:2]
+	}
+	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
+		return b, errors.New("must be SRC:DST or SRC:DST:rw")
+	}
+	b.Source, b.Target = parts[0], parts[1]
+	return b, nil
 }
 
 func declareLimits(fs *flag.FlagSet, l *httpapi.Limits) {

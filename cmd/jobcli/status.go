@@ -62,9 +62,27 @@ func identityLines(j httpapi.Job) [][2]string {
 		{"labels", strings.Join(labels, " ")},
 		{"command", command},
 		{"dir", j.Dir},
+		{"profile", j.Profile},
+		{"network", j.Net},
+		{"user", j.User},
+		{"root", j.Rootfs},
+		{"binds", bindsText(j.Binds)},
 		{"state", string(j.State)},
 		{"verdict", verdict},
 	}
+}
+
+// bindsText is binds in the notation of -bind.
+func bindsText(binds []httpapi.Bind) string {
+	var words []string
+	for _, b := range binds {
+		w := b.Source + ":" + b.Target
+		if b.Write {
+			w += ":rw"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
 }
 
 // quoteWords joins words so that it can be seen where one ends.

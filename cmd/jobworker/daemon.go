@@ -79,6 +79,10 @@ func (d *daemon) loadPolicy() (*authz.Policy, error) {
 func (d *daemon) open() (err error) {
 	cfg := d.options.worker
 	cfg.Log, cfg.Spare = d.log, true
+	cfg.Private = []string{d.files.Key}
+	if d.policy != "" {
+		cfg.Private = append(cfg.Private, d.policy)
+	}
 	if d.worker, err = job.Open(cfg); err != nil {
 		return err
 	}
