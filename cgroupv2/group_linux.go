@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -155,6 +156,27 @@ func (g *Group) openDir(name string) (*os.File, error) {
 		return nil, failure("open cgroup", path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// PayloadPIDs returns the processes of the payload, as this process's PID namespace
+// numbers them, in no certain order. A group that is gone is fs.ErrNotExist.
+func (g *Group) PayloadPIDs() ([]int, error) {
+	s, err := readAt(g.tree.jobs, g.file(payloadName+"/cgroup.procs"))
+	if gone(err) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, failure("list processes", g.Path(), err)
+	}
+	var pids []int
+	for line := range strings.Lines(s) {
+		pid, err := strconv.Atoi(strings.TrimSpace(line))
+		if err != nil {
+			return nil, failure("list processes", g.Path(), err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
 }
 
 // Kill sends SIGKILL to every process of the payload, at once and whatever it forks

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +73,27 @@ func pids(t *testing.T, dir string) []string {
 		t.Fatal(err)
 	}
 	return strings.Fields(string(b))
+}
+
+// TestPayloadPIDs: the processes of the payload are told, and those that have ended, or
+// are elsewhere, are not.
+func TestPayloadPIDs(t *testing.T) {
+	g := create(t, anyTree(t), "job")
+	if pids, err := g.PayloadPIDs(); err != nil || len(pids) != 0 {
+		t.Errorf("of an empty group: %v, %v", pids, err)
+	}
+	p := inPayload(t, g, "wait")
+	p.lines.next()
+	if pids, err := g.PayloadPIDs(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) {
+		t.Errorf("%v, %v, want %d", pids, err, p.Process.Pid)
+	}
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wantKilled(t, p)
+	if pids, err := g.PayloadPIDs(); err != nil || len(pids) != 0 {
+		t.Errorf("after the end: %v, %v", pids, err)
+	}
 }
 
 // TestWaitEmpty waits longer than the kernel delays notifications, so that it is one that

@@ -63,6 +63,10 @@
 //
 // # Status: GET /v1/jobs/{id}
 //
+// Of a job that runs the answer has its protections, a Protections, and its limits as
+// the kernel has them at the moment. Both are read back from it, from the job's main
+// process, its mounts and its cgroup.
+//
 //	wait=DURATION     holds the answer until the job is over, at most so long, at
 //	                  most MaxWait; then the job is answered as it is
 //

@@ -53,6 +53,7 @@ var goldens = map[string][]call{
 	},
 	"live": {
 		{"POST", "/v1/jobs", asJSON, `{"argv":["sleep","1000"],"limits":{}}`},
+		{"GET", "/v1/jobs/JOB", "", ""},
 		{"DELETE", "/v1/jobs/JOB", "", ""},
 		{"GET", "/v1/jobs/JOB/output", "", ""},
 		{"GET", "/v1/jobs/JOB/output?offset=1", "", ""},
@@ -186,6 +187,7 @@ func headers(h http.Header) string {
 var unstable = [][2]string{
 	{`"request_id":"[A-Z2-7]{26}"`, `"request_id":"REQUEST"`},
 	{`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"`, `"TIME"`},
+	{`"uid":\d+,"gid":\d+`, `"uid":UID,"gid":GID`},
 	{`"fingerprint":"[0-9a-f]{64}"`, `"fingerprint":"SHA256"`},
 	{`"(time|seq|event|next)":\d{10,}`, `"$1":NUMBER`},
 	{`"usage":\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}`, `"usage":USAGE`},

@@ -177,9 +177,9 @@ func (x *exchange) status() error {
 		if err := x.await(j.ID, wait); err != nil {
 			return err
 		}
-		if j, err = x.s.cfg.Worker.Status(j.ID); err != nil {
-			return err
-		}
+	}
+	if j, err = x.s.cfg.Worker.Inspect(j.ID); err != nil {
+		return err
 	}
 	return x.reply(http.StatusOK, j)
 }

@@ -11,15 +11,17 @@ import (
 // The wire types of a job are those of package job, named here so that a client
 // needs only this package.
 type (
-	Spec     = job.Spec
-	Limits   = job.Limits
-	Bind     = job.Bind
-	IOLimit  = job.IOLimit
-	Duration = job.Duration
-	Job      = job.Job
-	State    = job.State
-	Verdict  = job.Verdict
-	Usage    = job.Usage
+	Spec   = job.Spec
+	Limits = job.Limits
+	Bind   = job.Bind
+
+	Protections = job.Protections
+	IOLimit     = job.IOLimit
+	Duration    = job.Duration
+	Job         = job.Job
+	State       = job.State
+	Verdict     = job.Verdict
+	Usage       = job.Usage
 )
 
 // States of a job.

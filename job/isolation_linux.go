@@ -7,7 +7,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -198,71 +197,4 @@ func (w *Worker) checkSource(f *os.File) error {
 		}
 	}
 	return nil
-}
-
-// A location is where a file is, however many mounts lead there.
-type location struct {
-	fs   string // device number of the file system
-	path string // from the root of the file system
-}
-
-func locatePath(name string) (location, error) {
-	name, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return location{}, err
-	}
-	f, err := nsinit.OpenPath(name)
-	if err != nil {
-		return location{}, err
-	}
-	defer f.Close()
-	return locate(f)
-}
-
-// locate finds the mount that f was opened through, proc_pid_fdinfo(5), and from it
-// what f is on its file system: mount point and root of the mount are prefixes of
-// the two paths to it.
-func locate(f *os.File) (location, error) {
-	fd := strconv.Itoa(int(f.Fd()))
-	info, err := os.ReadFile("/proc/self/fdinfo/" + fd)
-	if err != nil {
-		return location{}, err
-	}
-	_, id, _ := strings.Cut(string(info), "mnt_id:")
-	id, _, _ = strings.Cut(strings.TrimSpace(id), "\n")
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return location{}, err
-	}
-	name, err := os.Readlink("/proc/self/fd/" + fd)
-	if err != nil {
-		return location{}, err
-	}
-	m, err := findMount(string(mounts), id)
-	if err != nil || !below(name, m.point) {
-		return location{}, fmt.Errorf("%s: mount %s at %q: %w", name, id, m.point, errors.Join(errLocation, err))
-	}
-	return location{m.fs, filepath.Join(m.root, strings.TrimPrefix(name, strings.TrimSuffix(m.point, "/")))}, nil
-}
-
-var errLocation = errors.New("its place on its file system cannot be found")
-
-// A hostMount is a line of /proc/self/mountinfo.
-type hostMount struct{ fs, root, point string }
-
-// findMount returns the mount with an id, proc_pid_mountinfo(5):
-//
-//	36 35 98:0 /mnt1 /mnt/parent rw,noatime - ext3 /dev/root rw
-func findMount(mountinfo, id string) (hostMount, error) {
-	for line := range strings.Lines(mountinfo) {
-		if f := strings.Fields(line); len(f) > 5 && f[0] == id {
-			return hostMount{f[2], unescape(f[3]), unescape(f[4])}, nil
-		}
-	}
-	return hostMount{}, fmt.Errorf("no such mount: %w", os.ErrNotExist)
-}
-
-// unescape undoes the octal escapes of space, tab, newline and backslash.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

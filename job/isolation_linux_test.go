@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,77 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestProtections: what is shown of a job is what the kernel says of it.
+func TestProtections(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	own := []string{"/dev/pts", "/dev/shm", "/scratch", "/tmp"}
+	for _, tt := range []struct {
+		name       string
+		change     func(*job.Spec)
+		uid        uint32 // 0: one of the worker's
+		namespaces string
+		writable   []string // nil: not looked at
+	}{
+		{"sandbox", func(*job.Spec) {}, 0, "cgroup ipc mnt net pid uts", own},
+		{"network", func(s *job.Spec) { s.Net = "host" }, 0, "cgroup ipc mnt pid uts", own},
+		{"user namespace", func(s *job.Spec) { s.Userns, s.User = true, someUser }, 54321, "cgroup ipc mnt net pid user uts", own},
+		{"bind", func(s *job.Spec) {
+			s.Binds = []job.Bind{{Source: publicDir(t), Target: "/a b", Write: true}}
+		}, 0, "cgroup ipc mnt net pid uts", append([]string{"/a b"}, own...)},
+		{"host", func(s *job.Spec) { s.Profile, s.User = "host", someUser }, 54321, "cgroup ipc mnt pid uts", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := isolationSpec("sleep 1000 & sleep 1000", tt.change)
+			j, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: s, Permit: everything()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j.Protections != nil {
+				t.Errorf("Start looked at the job: %+v", j.Protections)
+			}
+			j, err = w.Inspect(j.ID)
+			if err != nil || j.Protections == nil {
+				t.Fatalf("protections %+v, %v", j.Protections, err)
+			}
+			p := *j.Protections
+			if p.UID == 0 || tt.uid != 0 && p.UID != tt.uid || p.GID != p.UID || len(p.Groups) != 0 {
+				t.Errorf("user %d, group %d, groups %v", p.UID, p.GID, p.Groups)
+			}
+			if !p.NoNewPrivs || p.Seccomp != "filter" || !p.Capabilities.None() || len(p.Setuid) != 0 {
+				t.Errorf("%+v", p)
+			}
+			if ns := strings.Join(p.Namespaces, " "); ns != tt.namespaces {
+				t.Errorf("namespaces %s, want %s", ns, tt.namespaces)
+			}
+			if tt.writable != nil && (!p.RootReadOnly || !slices.Equal(p.Writable, tt.writable)) {
+				t.Errorf("writable: root %v, %q", !p.RootReadOnly, p.Writable)
+			}
+			stopped, err := w.Stop(t.Context(), j.ID, job.StopOptions{Grace: duration(0)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j, err := w.Inspect(stopped.ID); err != nil || j.Protections != nil {
+				t.Errorf("of a job that is over: %+v, %v", j.Protections, err)
+			}
+		})
+	}
+}
+
+// TestLimitsNow: limits are read back at each look, not remembered.
+func TestLimitsNow(t *testing.T) {
+	kerneltest.VM(t) // controllers
+	root := cgroupRoot()
+	w := openWorker(t, t.TempDir(), func(c *job.Config) { c.CgroupRoot = root })
+	s := sh("exec sleep 1000")
+	s.Limits.Pids = 77
+	j := start(t, w, s)
+	write(t, filepath.Join(cgroupMount(t), root, "jobs", j.ID, "payload", "pids.max"), "66")
+	j, err := w.Inspect(j.ID)
+	if err != nil || j.Limits.Pids != 66 || j.Limits.MemoryBytes != job.DefaultMemory {
+		t.Errorf("limits %+v, %v, want 66 processes", j.Limits, err)
+	}
+}
+
 func readlink(t *testing.T, name string) string {
 	t.Helper()
 	target, err := os.Readlink(name)
@@ -178,51 +250,53 @@ func TestRootfs(t *testing.T) {
 	}
 }
 
-// TestNotPermitted: what is not granted is refused with its field and value, and
-// leaves nothing behind.
-func TestNotPermitted(t *testing.T) {
-	state := t.TempDir()
-	key := filepath.Join(t.TempDir(), "key.pem")
-	write(t, key, "secret")
-	w := openWorker(t, state, noSpare, func(c *job.Config) { c.Private = []string{key} })
-	dir := publicDir(t)
-	mkdir(t, dir+"/in", dir+"2")
-	t.Cleanup(func() { os.Remove(dir + "2") })
-	for name, target := range map[string]string{"out": "/etc", "up": "../", "around": "../" + filepath.Base(dir) + "/in", "proc": "/proc/self/root", "inside": "in", "loop": "loop"} {
-		symlink(t, target, filepath.Join(dir, name))
-	}
-	symlink(t, dir, dir+"/in/whole")
-	bind := func(source string, write bool) func(*job.Spec) {
-		return func(s *job.Spec) { s.Binds = []job.Bind{{Source: source, Target: "/data", Write: write}} }
-	}
-	rootfs := func(source string) func(*job.Spec) { return func(s *job.Spec) { s.Rootfs = source } }
-	nothing := job.Permit{}
-	some := job.Permit{Users: []string{"daemon", "1000"}, Binds: []job.PathGrant{{Path: dir}}, Rootfs: []job.PathGrant{{Path: dir + "/in/whole"}}}
-	all := everything()
-	const not, own, kernel = "is not granted to you", "the worker's own files are there", "the kernel's own file systems are not for jobs"
-	links := "a link leads out of " + dir + ", which is granted"
-	for _, tt := range []struct {
-		name   string
-		permit job.Permit
-		change func(*job.Spec)
-		field  string
-		reason string
-	}{
-		{"profile", nothing, func(s *job.Spec) { s.Profile, s.User = "host", "daemon" }, "profile", not},
-		{"network", nothing, func(s *job.Spec) { s.Net = "host" }, "net", not},
-		{"network of a profile that is granted", job.Permit{HostProfile: true}, func(s *job.Spec) { s.Net = "host" }, "net", not},
-		{"user", nothing, func(s *job.Spec) { s.User = "daemon" }, "user", not},
-		{"another user", some, func(s *job.Spec) { s.User = "bin" }, "user", not},
-		{"number of a user who is granted by name", some, func(s *job.Spec) { s.User = "1" }, "user", not},
-		{"host profile's user", job.Permit{HostProfile: true}, func(s *job.Spec) { s.Profile, s.User = "host", "daemon" }, "user", not},
-		{"user namespace", nothing, func(s *job.Spec) { s.Userns = true }, "userns", not},
-		{"rootfs", nothing, rootfs(dir), "rootfs", not},
-		{"rootfs that may be bound", some, rootfs(dir), "rootfs", not},
-		{"rootfs by a grant with a link", some, rootfs(dir + "/in/whole"), "rootfs", "the path that is granted, " + dir + "/in/whole, has a link in it"},
-		{"bind", nothing, bind(dir, false), "binds[0].source", not},
-		{"bind of what begins like a grant", some, bind(dir+"2", false), "binds[0].source", not},
-		{"bind of what is above a grant", some, bind("/var/tmp", false), "binds[0].source", not},
+// A notPermitted is what a Permit does not have, and the PermitError.
+type notPermitted struct {
+	name          string
+	permit        job.Permit
+	change        func(*job.Spec)
+	field, reason string
+}
+
+func bind(source string, write bool) func(*job.Spec) {
+	return func(s *job.Spec) { s.Binds = []job.Bind{{Source: source, Target: "/data", Write: write}} }
+}
+
+func rootfs(source string) func(*job.Spec) { return func(s *job.Spec) { s.Rootfs = source } }
+
+const (
+	notGranted = "is not granted to you"
+	workersOwn = "the worker's own files are there"
+	kernelsOwn = "the kernel's own file systems are not for jobs"
+)
+
+// notPermittedNames are refused by name.
+func notPermittedNames(dir string, some job.Permit) []notPermitted {
+	nothing, profile := job.Permit{}, job.Permit{HostProfile: true}
+	return []notPermitted{
+		{"profile", nothing, func(s *job.Spec) { s.Profile, s.User = "host", "daemon" }, "profile", notGranted},
+		{"network", nothing, func(s *job.Spec) { s.Net = "host" }, "net", notGranted},
+		{"network of a profile that is granted", profile, func(s *job.Spec) { s.Net = "host" }, "net", notGranted},
+		{"user", nothing, func(s *job.Spec) { s.User = "daemon" }, "user", notGranted},
+		{"another user", some, func(s *job.Spec) { s.User = "bin" }, "user", notGranted},
+		{"number of a user who is granted by name", some, func(s *job.Spec) { s.User = "1" }, "user", notGranted},
+		{"host profile's user", profile, func(s *job.Spec) { s.Profile, s.User = "host", "daemon" }, "user", notGranted},
+		{"user namespace", nothing, func(s *job.Spec) { s.Userns = true }, "userns", notGranted},
+		{"rootfs", nothing, rootfs(dir), "rootfs", notGranted},
+		{"rootfs that may be bound", some, rootfs(dir), "rootfs", notGranted},
+		{"bind", nothing, bind(dir, false), "binds[0].source", notGranted},
+		{"bind of what begins like a grant", some, bind(dir+"2", false), "binds[0].source", notGranted},
+		{"bind of what is above a grant", some, bind("/var/tmp", false), "binds[0].source", notGranted},
 		{"bind to write to", some, bind(dir, true), "binds[0].source", "is granted to you for reading only"},
+	}
+}
+
+// notPermittedPaths are refused for what is at them.
+func notPermittedPaths(t *testing.T, dir, state, key string, some job.Permit) []notPermitted {
+	all := everything()
+	links := "a link leads out of " + dir + ", which is granted"
+	return []notPermitted{
+		{"rootfs by a grant with a link", some, rootfs(dir + "/in/whole"), "rootfs", "the path that is granted, " + dir + "/in/whole, has a link in it"},
 		{"link out", some, bind(dir+"/out", false), "binds[0].source", links},
 		{"link out, and on", some, bind(dir+"/out/passwd", false), "binds[0].source", links},
 		{"link out to nothing", some, bind(dir+"/out/nothing", false), "binds[0].source", links},
@@ -230,18 +304,37 @@ func TestNotPermitted(t *testing.T) {
 		{"link up and back", some, bind(dir+"/around", false), "binds[0].source", links},
 		{"link into /proc", some, bind(dir+"/proc", false), "binds[0].source", links},
 		{"link to itself", some, bind(dir+"/loop", false), "binds[0].source", links},
-		{"the whole", all, bind("/", false), "binds[0].source", own},
-		{"state directory", all, bind(state+"/state", false), "binds[0].source", own},
-		{"above the state directory", all, bind(filepath.Dir(state), true), "binds[0].source", own},
-		{"in the state directory", all, bind(state+"/state/jobs", false), "binds[0].source", own},
-		{"state directory as root", all, rootfs(state + "/state"), "rootfs", own},
-		{"key", all, bind(key, false), "binds[0].source", own},
-		{"above the key", all, bind(filepath.Dir(key), false), "binds[0].source", own},
-		{"processes", all, bind("/proc", false), "binds[0].source", kernel},
-		{"process", all, bind("/proc/1", false), "binds[0].source", kernel},
-		{"sysfs", all, bind("/sys", false), "binds[0].source", kernel},
-		{"cgroups", all, bind(cgroupMount(t), false), "binds[0].source", kernel},
+		{"the whole", all, bind("/", false), "binds[0].source", workersOwn},
+		{"state directory", all, bind(state+"/state", false), "binds[0].source", workersOwn},
+		{"above the state directory", all, bind(filepath.Dir(state), true), "binds[0].source", workersOwn},
+		{"in the state directory", all, bind(state+"/state/jobs", false), "binds[0].source", workersOwn},
+		{"state directory as root", all, rootfs(state + "/state"), "rootfs", workersOwn},
+		{"key", all, bind(key, false), "binds[0].source", workersOwn},
+		{"above the key", all, bind(filepath.Dir(key), false), "binds[0].source", workersOwn},
+		{"processes", all, bind("/proc", false), "binds[0].source", kernelsOwn},
+		{"process", all, bind("/proc/1", false), "binds[0].source", kernelsOwn},
+		{"sysfs", all, bind("/sys", false), "binds[0].source", kernelsOwn},
+		{"cgroups", all, bind(cgroupMount(t), false), "binds[0].source", kernelsOwn},
+	}
+}
+
+// TestNotPermitted: what is not granted is refused with its field and value, and
+// leaves nothing behind.
+func TestNotPermitted(t *testing.T) {
+	state, key := t.TempDir(), filepath.Join(t.TempDir(), "key.pem")
+	write(t, key, "secret")
+	w := openWorker(t, state, noSpare, func(c *job.Config) { c.Private = []string{key} })
+	dir := publicDir(t)
+	mkdir(t, dir+"/in", dir+"2")
+	t.Cleanup(func() { os.Remove(dir + "2") })
+	for name, target := range map[string]string{
+		"out": "/etc", "up": "../", "around": "../" + filepath.Base(dir) + "/in", "proc": "/proc/self/root",
+		"inside": "in", "loop": "loop", "in/whole": dir,
 	} {
+		symlink(t, target, filepath.Join(dir, name))
+	}
+	some := job.Permit{Users: []string{"daemon", "1000"}, Binds: []job.PathGrant{{Path: dir}}, Rootfs: []job.PathGrant{{Path: dir + "/in/whole"}}}
+	for _, tt := range slices.Concat(notPermittedNames(dir, some), notPermittedPaths(t, dir, state, key, some)) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := isolationSpec("echo started", tt.change)
 			_, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: s, Permit: tt.permit})

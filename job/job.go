@@ -53,6 +53,9 @@ type Job struct {
 	StartedAt *time.Time `json:"started_at,omitempty"` // nil until the program has been executed
 	EndedAt   *time.Time `json:"ended_at,omitempty"`   // nil until the job is over
 
+	// Protections are nil but for a job that runs, and then only from Inspect.
+	Protections *Protections `json:"protections,omitempty"`
+
 	Usage       Usage    `json:"usage"`                 // now, or in all when the job is over
 	OutputBytes int64    `json:"output_bytes"`          // output recorded so far, of both streams
 	StdinBytes  int64    `json:"stdin_bytes,omitempty"` // input accepted so far, read by the job or not

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -233,4 +235,25 @@ func wanted(t reflect.Type) string {
 		return "must be an array"
 	}
 	return "must be an object"
+}
+
+// sameSpec compares what was asked for as it is written down.
+func sameSpec(a, b Spec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+func (s *Spec) clone() Spec {
+	c := *s
+	c.Argv = slices.Clone(s.Argv)
+	c.Env = maps.Clone(s.Env)
+	c.Labels = maps.Clone(s.Labels)
+	c.Limits.IO = slices.Clone(s.Limits.IO)
+	c.Binds = slices.Clone(s.Binds)
+	if s.Grace != nil {
+		g := *s.Grace
+		c.Grace = &g
+	}
+	return c
 }

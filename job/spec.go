@@ -81,8 +81,9 @@ type Spec struct {
 	// Permit.
 
 	// Net is the job's network: "none", its own loopback interface and no
-	// other, or "host", the host's. Empty means "none", and "host" with the
-	// profile "host".
+	// other, or "host", the host's with all that listens there, on loopback
+	// and in abstract sockets. Empty means "none", and "host" with the profile
+	// "host".
 	Net string `json:"net,omitempty"`
 
 	// Profile is how the job is isolated. "sandbox" is the default. In "host" it

@@ -3,7 +3,6 @@ package job_test
 import (
 	"errors"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,20 +12,6 @@ import (
 
 // duration makes the pointer that a Spec wants.
 func duration(d time.Duration) *job.Duration { return (*job.Duration)(&d) }
-
-// onHost is a spec with the profile "host".
-func onHost(change func(*job.Spec)) job.Spec {
-	return spec(func(s *job.Spec) { s.Profile, s.User = "host", "daemon"; change(s) })
-}
-
-// bound is a spec with binds, of a source and a target each.
-func bound(paths ...string) job.Spec {
-	return spec(func(s *job.Spec) {
-		for p := range slices.Chunk(paths, 2) {
-			s.Binds = append(s.Binds, job.Bind{Source: p[0], Target: p[1]})
-		}
-	})
-}
 
 // spec returns a valid Spec after a change.
 func spec(change func(*job.Spec)) job.Spec {
@@ -83,10 +68,7 @@ func TestValidateErrors(t *testing.T) {
 		many["l"+strings.Repeat("x", i%60)+string(rune('a'+i/60))] = ""
 	}
 	twice := []job.IOLimit{{Device: "8:0", ReadBPS: 5}, {Path: "/", ReadBPS: 5}, {Device: "8:0", WriteBPS: 5}}
-	for _, tt := range []struct {
-		spec job.Spec
-		want string // field: value: the beginning of the problem
-	}{
+	checkRefused(t, []refused{
 		{job.Spec{}, "argv: is missing"},
 		{job.Spec{Argv: []string{""}}, `argv[0]: "": the program's name is empty`},
 		{job.Spec{Argv: []string{"a", "b\x00c"}}, `argv[1]: "b\x00c": contains a NUL`},
@@ -111,41 +93,6 @@ func TestValidateErrors(t *testing.T) {
 		{spec(func(s *job.Spec) { s.Grace = duration(-time.Second) }), "grace: -1s: must be from 0s"},
 		{spec(func(s *job.Spec) { s.Grace = duration(25 * time.Hour) }), "grace: 25h0m0s: must be from 0s"},
 		{spec(func(s *job.Spec) { s.StopSignal = "0" }), `stop_signal: "0": unknown signal`},
-		{spec(func(s *job.Spec) { s.Net = "bridge" }), `net: "bridge": must be "none" or "host"`},
-		{spec(func(s *job.Spec) { s.Profile = "Sandbox" }), `profile: "Sandbox": must be "sandbox" or "host"`},
-		{spec(func(s *job.Spec) { s.Profile = "host" }), `user: is missing: profile "host" needs one`},
-		{onHost(func(s *job.Spec) { s.Rootfs = "/srv" }), `rootfs: "/srv": goes with profile "sandbox" only`},
-		{onHost(func(s *job.Spec) { s.Binds = []job.Bind{{Source: "/srv", Target: "/data"}} }), `binds: "/srv": goes with profile "sandbox" only`},
-		{onHost(func(s *job.Spec) { s.Userns = true }), `userns: true: goes with profile "sandbox" only`},
-		{onHost(func(s *job.Spec) { s.Limits.ScratchBytes = 4096 }), `limits.scratch_bytes: 4096: goes with profile "sandbox" only`},
-		{spec(func(s *job.Spec) { s.User = "root" }), `user: "root": no job runs as root`},
-		{spec(func(s *job.Spec) { s.User = "0" }), `user: "0": no job runs as root`},
-		{spec(func(s *job.Spec) { s.User = "00" }), `user: "00": is no user id`},
-		{spec(func(s *job.Spec) { s.User = "033" }), `user: "033": is no user id`},
-		{spec(func(s *job.Spec) { s.User = "4294967295" }), `user: "4294967295": is no user id`},
-		{spec(func(s *job.Spec) { s.User = "4294967296" }), `user: "4294967296": is no user id`},
-		{spec(func(s *job.Spec) { s.User = "a:b" }), `user: "a:b": must be a name`},
-		{spec(func(s *job.Spec) { s.User = "*" }), `user: "*": must be a name`},
-		{spec(func(s *job.Spec) { s.User = "a\n" }), `user: "a\n": must be a name`},
-		{spec(func(s *job.Spec) { s.User = strings.Repeat("u", 65) }), `user: "uuu`},
-		{spec(func(s *job.Spec) { s.Rootfs = "srv" }), `rootfs: "srv": must be an absolute path`},
-		{spec(func(s *job.Spec) { s.Rootfs = "/srv/" }), `rootfs: "/srv/": must be an absolute path without`},
-		{spec(func(s *job.Spec) { s.Rootfs = "/srv/../etc" }), `rootfs: "/srv/../etc": must be an absolute path without`},
-		{spec(func(s *job.Spec) { s.Rootfs = "/\x00" }), `rootfs: "/\x00": contains a NUL byte`},
-		{bound("", "/data"), `binds[0].source: "": must be an absolute path`},
-		{bound("//srv", "/data"), `binds[0].source: "//srv": must be an absolute path`},
-		{bound("/srv", "data"), `binds[0].target: "data": must be an absolute path`},
-		{bound("/srv", "/data/."), `binds[0].target: "/data/.": must be an absolute path`},
-		{bound("/srv", "/"), `binds[0].target: "/": would cover what jobs have of their own, or not have: /proc`},
-		{bound("/srv", "/proc"), `binds[0].target: "/proc": would cover`},
-		{bound("/srv", "/proc/self"), `binds[0].target: "/proc/self": would cover`},
-		{bound("/srv", "/dev/null"), `binds[0].target: "/dev/null": would cover`},
-		{bound("/srv", "/sys"), `binds[0].target: "/sys": would cover`},
-		{bound("/srv", "/tmp/x"), `binds[0].target: "/tmp/x": would cover`},
-		{bound("/srv", "/scratch"), `binds[0].target: "/scratch": would cover`},
-		{bound("/srv", "/run/x"), `binds[0].target: "/run/x": would cover`},
-		{bound("/a", "/data", "/b", "/data"), `binds[1].target: "/data": is given twice`},
-		{bound(slices.Repeat([]string{"/a", "/data"}, 33)...), "binds: 33: more than 32"},
 		{limited(job.Limits{CPUs: math.NaN()}), "limits.cpus: NaN: must be from 0.01"},
 		{limited(job.Limits{CPUs: math.Inf(1)}), "limits.cpus: +Inf: must be from"},
 		{limited(job.Limits{CPUs: -0.5}), "limits.cpus: -0.5: must be from"},
@@ -166,7 +113,19 @@ func TestValidateErrors(t *testing.T) {
 		{onDisk(job.IOLimit{Path: "/", ReadIOPS: 1}), "limits.io[0].read_iops: 1: must be 2 or more"},
 		{onDisk(job.IOLimit{Path: "/", WriteBPS: -5}), "limits.io[0].write_bps: -5: must be 2 or more"},
 		{limited(job.Limits{IO: twice}), `limits.io[2]: "8:0": is limited twice`},
-	} {
+	})
+}
+
+// A refused is a spec that Validate refuses, and how its message begins: field,
+// value, problem.
+type refused struct {
+	spec job.Spec
+	want string
+}
+
+func checkRefused(t *testing.T, specs []refused) {
+	t.Helper()
+	for _, tt := range specs {
 		err := tt.spec.Validate()
 		if _, ok := errors.AsType[*job.FieldError](err); !ok || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%.200v\n want %s", err, tt.want)

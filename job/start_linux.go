@@ -2,10 +2,8 @@ package job
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,27 +176,6 @@ func (w *Worker) freeUID(uid uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.uids, uid)
-}
-
-// sameSpec compares what was asked for as it is written down.
-func sameSpec(a, b Spec) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
-}
-
-func (s *Spec) clone() Spec {
-	c := *s
-	c.Argv = slices.Clone(s.Argv)
-	c.Env = maps.Clone(s.Env)
-	c.Labels = maps.Clone(s.Labels)
-	c.Limits.IO = slices.Clone(s.Limits.IO)
-	c.Binds = slices.Clone(s.Binds)
-	if s.Grace != nil {
-		g := *s.Grace
-		c.Grace = &g
-	}
-	return c
 }
 
 // startTimeout bounds a start, which takes milliseconds: the host's files may be

@@ -34,7 +34,7 @@ func setupStatus(fs *flag.FlagSet) action {
 // describe writes a job as lines of a name and a value, and an empty line.
 func describe(w io.Writer, j httpapi.Job) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, line := range slices.Concat(identityLines(j), timeLines(j), limitLines(j.Limits), usageLines(j)) {
+	for _, line := range slices.Concat(identityLines(j), timeLines(j), limitLines(j.Limits), protectionLines(j.Protections), usageLines(j)) {
 		if line[1] != "" {
 			fmt.Fprintf(t, "%s\t%s\n", line[0], printable(line[1]))
 		}
@@ -130,6 +130,30 @@ func limitLines(l httpapi.Limits) [][2]string {
 		add("io limit", true, ioText(io))
 	}
 	return lines
+}
+
+// protectionLines tells what is in force for a job that runs.
+func protectionLines(p *httpapi.Protections) [][2]string {
+	if p == nil {
+		return nil
+	}
+	capabilities, root := "none", "read-only"
+	if !p.Capabilities.None() {
+		capabilities = fmt.Sprintf("%+v", p.Capabilities)
+	}
+	if !p.RootReadOnly {
+		root = "writable"
+	}
+	return [][2]string{
+		{"runs as", fmt.Sprintf("uid %d, gid %d, groups %d", p.UID, p.GID, p.Groups)},
+		{"capabilities", capabilities},
+		{"no_new_privs", strconv.FormatBool(p.NoNewPrivs)},
+		{"seccomp", p.Seccomp},
+		{"namespaces", strings.Join(p.Namespaces, " ")},
+		{"root mount", root},
+		{"writable", strings.Join(p.Writable, " ")},
+		{"setuid", strings.Join(p.Setuid, " ")},
+	}
 }
 
 // ioText is an IOLimit in the notation of -io.
