@@ -4,7 +4,7 @@
 //
 // A [Worker] owns one state directory and one tree of control groups. Start
 // turns a [Spec] into a running job and answers with a [Job], a snapshot of
-// what is known about it; Status, Wait, List, Stop, Signal, Stdin, Output and
+// what is known about it; Status, Inspect, Wait, List, Stop, Signal, Stdin, Output and
 // Remove take its id from there. The package knows nothing of HTTP, TLS or
 // certificates: a job's owner is a string that the caller vouches for.
 //
@@ -57,6 +57,20 @@
 // The record of a job is renamed into place before its first process exists,
 // or knows of it, so that whoever comes after a crash knows of every job there
 // can be. A directory without a record is one of which no job came.
+//
+// # Isolation
+//
+// A job is in a sandbox, see package nsinit, unless its Spec asks for something else:
+// another user, the host's network, another root, mounts of the host's directories, a
+// user namespace, or the host's file systems as they are. The caller of Start says with
+// a [Permit] what of that it may have; the zero Permit is nothing. A path is first
+// compared with the Permit by name, then opened below what that names, and no link
+// leads out of there. No Permit gives a job the worker's own files or those of the
+// kernel's file systems, or makes it run as root.
+//
+// In every case a job has PID, mount, IPC, UTS and cgroup namespaces of its own, no
+// capabilities, no_new_privs and the filter of system calls. Inspect tells what is in
+// force for one that runs, as the kernel has it.
 //
 // # Standard input
 //

@@ -23,9 +23,10 @@
 //	  NEWNET|NEWIPC|NEWUTS), exec      ──▶  MaybeRun
 //	                                        builds of the root what all jobs have, raises lo
 //	Spare.Start
-//	SCM_RIGHTS: log, exit file, FIFO   ──▶  puts them in their places
+//	SCM_RIGHTS: log, exit file, FIFO,  ──▶  puts them in their places
+//	  mounts for the job
 //	Config as JSON, shutdown(WR)       ──▶  reads to the end
-//	                                        adds /scratch and users, pivots into the root
+//	                                        adds /scratch, users and those mounts, pivots into the root
 //	                                        gives up privileges (its thread's)
 //	                                        writes cpu.max
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
@@ -55,13 +56,24 @@
 //
 // # What the job sees
 //
-// A small read-only tmpfs with the directories of [Config.ReadOnly] from the
+// A small read-only tmpfs with the directories of [Setup].ReadOnly from the
 // host, a /proc, a /dev, a /tmp and a /dev/shm of its own, and a writable
 // /scratch. Of /proc the files that tell of the whole machine, or steer it, are
 // covered (maskProc). That root is mounted below the root of the mount namespace and the
 // job is chrooted into it, because the kernel then refuses it new user
 // namespaces (user_namespaces(7): EPERM when "the caller is in a chroot
 // environment").
+//
+// With Setup.Late the root is made when the job is there, and can be another: that of
+// a directory ([RootDir]), whose content takes the place of the host's and in which no
+// link is followed to mount something, or all that the host has mounted ([RootHost]),
+// with no change but a /proc of the job's own and no set-user-ID; and further mounts can
+// be part of it. The daemon makes those mounts from what it has opened and checked
+// ([CloneTree]): no path that a client has named is resolved here.
+//
+// None of that changes what the job is: not root, without capabilities or a way to
+// any, filtered, in its PID namespace and chrooted. In a user namespace (Setup.UserUID)
+// nsinit's own capabilities count there alone as well.
 //
 // # System calls
 //
