@@ -289,9 +289,11 @@
 // A reader that is too slow loses its own stream and delays nobody: every stream
 // reads the job's log, or the worker's events, by itself, at its own pace.
 //
-// The certificate, its CA and the policy are looked at for each request, and again
-// for each piece of a stream or of input and at each heartbeat. A stream that is no
-// longer allowed is cut without an end line.
+// The certificate, its CA, that CA's revocation list and the policy are looked at for each
+// request, and again when one of them is replaced or runs out: by SIGHUP, or by the clock.
+// What is no longer allowed ends then, silent or not, and is logged as a decision: a stream
+// is cut without an end line, also one that its client does not read; who waits for a job,
+// for a stop or writes input is answered certificate-rejected or forbidden. The jobs go on.
 //
 // # Shutdown
 //

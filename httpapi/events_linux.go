@@ -33,6 +33,11 @@ func (x *exchange) events() error {
 	if err := x.allow(authz.EventsRead, "", ""); err != nil {
 		return err
 	}
+	l, err := x.hold(authz.EventsRead, "", "")
+	if err != nil {
+		return err
+	}
+	defer l.release()
 	events, err := x.s.cfg.Worker.Events(since)
 	if errors.Is(err, job.ErrEventsGone) {
 		return wrong(TypeEventsGone, "since", strconv.FormatInt(since, 10), err.Error()+"; GET /v1/worker has the number of the newest")
@@ -40,6 +45,7 @@ func (x *exchange) events() error {
 	if err != nil {
 		return err
 	}
+	l.begun()
 	x.beginLines()
 	if x.r.Method == http.MethodHead {
 		return nil
@@ -71,18 +77,15 @@ func (f *eventFeed) run() error {
 // next waits for events until the client has to be told that the stream lives: also
 // when much happens, but nothing that is for it to see.
 func (f *eventFeed) next() ([]Event, error) {
-	if err := f.stillAllowed(authz.EventsRead, "", ""); err != nil {
-		return nil, err
-	}
 	ctx, cancel := f.untilHeartbeat(f.last)
 	defer cancel()
 	return f.events.Next(ctx)
 }
 
-// tell sends those of events that are for the client to see, by the policy of
-// stillAllowed.
+// tell sends those of events that are for the client to see, by the policy of now.
 func (f *eventFeed) tell(events []Event) error {
-	hidden := func(e Event) bool { return e.Job != "" && !f.policy.Sees(f.who, e.Owner) }
+	policy := f.s.policy.Load()
+	hidden := func(e Event) bool { return e.Job != "" && !policy.Sees(f.who, e.Owner) }
 	f.buf.Reset()
 	enc := json.NewEncoder(&f.buf)
 	for _, e := range slices.DeleteFunc(events, hidden) {

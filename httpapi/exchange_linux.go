@@ -26,6 +26,7 @@ type exchange struct {
 	who    authz.Identity
 	policy *authz.Policy // one for the whole request
 	query  params
+	lease  *lease // that it lives on; nil: the answer does not take time
 }
 
 // serve identifies the client and turns the error of f into an answer.
@@ -63,12 +64,11 @@ func (x *exchange) deadlines() error {
 }
 
 // identify finds out who the client is. A connection may outlive its
-// certificate, so this is asked at every request, and again by every stream.
+// certificate, so this is asked at every request, and again by every lease.
 func (x *exchange) identify() error {
 	who, err := x.s.cfg.TLS.Identify(x.r.TLS)
 	if err != nil {
 		x.audit("identify", "", "", false, err.Error())
-		x.w.Header().Set("Connection", "close") // the next one needs another handshake
 		return problem(TypeIdentity, err.Error())
 	}
 	x.who = who
@@ -180,6 +180,9 @@ func (x *exchange) fail(err error) {
 	p.RequestID = x.id
 	h := x.w.Header()
 	h.Set("Content-Type", mediaProblem)
+	if p.Type == TypeIdentity {
+		h.Set("Connection", "close") // the next one needs another handshake
+	}
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
 	}
@@ -208,12 +211,17 @@ func (x *exchange) write(status int, body []byte) {
 
 // send writes p, a part of an answer, to the client now:
 //
-//	arm the deadline | write | flush | clear the deadline
+//	arm the deadline | right lost? | write | flush | clear the deadline
 //
-// A deadline that stays armed would reset an HTTP/2 stream that is idle.
+// A deadline that stays armed would reset an HTTP/2 stream that is idle. A lease that is
+// lost says so first and sets a deadline that is over then: either it is seen here, or
+// that deadline comes after ours.
 func (x *exchange) send(p []byte) error {
 	if err := x.arm(); err != nil {
 		return err
+	}
+	if p := x.lost(); p != nil {
+		return p
 	}
 	if _, err := x.w.Write(p); err != nil {
 		return err

@@ -310,11 +310,11 @@ type records struct {
 	slog.Handler
 	mu    *sync.Mutex
 	buf   *bytes.Buffer
-	grown chan struct{} // holds a token when there is something new
+	grown chan struct{} // closed, and replaced, when there is something new; guarded by mu
 }
 
 func newRecords(t testing.TB) *records {
-	r := &records{mu: new(sync.Mutex), buf: new(bytes.Buffer), grown: make(chan struct{}, 1)}
+	r := &records{mu: new(sync.Mutex), buf: new(bytes.Buffer), grown: make(chan struct{})}
 	r.Handler = slog.NewJSONHandler(r, nil)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -327,30 +327,35 @@ func newRecords(t testing.TB) *records {
 func (r *records) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case r.grown <- struct{}{}:
-	default:
-	}
+	close(r.grown)
+	r.grown = make(chan struct{})
 	return r.buf.Write(p)
 }
 
-func (r *records) String() string {
+// since returns what is logged so far, and a channel that is closed when there is more.
+func (r *records) since() (string, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.buf.String()
+	return r.buf.String(), r.grown
+}
+
+func (r *records) String() string {
+	text, _ := r.since()
+	return text
 }
 
 // await blocks until a line has all of the parts, and returns it.
 func (r *records) await(t testing.TB, parts ...string) string {
 	t.Helper()
 	for {
-		for line := range strings.Lines(r.String()) {
+		text, grown := r.since()
+		for line := range strings.Lines(text) {
 			if hasAll(line, parts) {
 				return line
 			}
 		}
 		select {
-		case <-r.grown:
+		case <-grown:
 		case <-time.After(30 * time.Second):
 			t.Fatalf("no line with %q in the log", parts)
 		}

@@ -174,7 +174,7 @@ func (x *exchange) status() error {
 		return err
 	}
 	if wait > 0 && j.State != Ended {
-		if err := x.await(j.ID, wait); err != nil {
+		if err := x.await(j, wait); err != nil {
 			return err
 		}
 	}
@@ -184,15 +184,21 @@ func (x *exchange) status() error {
 	return x.reply(http.StatusOK, j)
 }
 
-// await waits for the end of the job, of d or of the request.
-func (x *exchange) await(id string, d time.Duration) error {
+// await waits for the end of the job, of d or of the request, and returns an error if
+// the client loses its right to know.
+func (x *exchange) await(j Job, d time.Duration) error {
+	l, err := x.hold(authz.JobRead, j.ID, j.Owner)
+	if err != nil {
+		return err
+	}
+	defer l.release()
 	ctx, cancel := context.WithTimeout(x.r.Context(), d)
 	defer cancel()
-	_, err := x.s.cfg.Worker.Wait(ctx, id)
+	_, err = x.s.cfg.Worker.Wait(ctx, j.ID)
 	if ctx.Err() != nil {
-		return nil
+		err = nil
 	}
-	return err
+	return x.because(err)
 }
 
 // stop serves POST /v1/jobs/{id}/stop.
@@ -210,9 +216,14 @@ func (x *exchange) stop() error {
 	if err != nil {
 		return err
 	}
-	j, err = x.s.cfg.Worker.Stop(x.r.Context(), j.ID, job.StopOptions{By: x.who.User, Signal: req.Signal, Grace: req.Grace})
+	l, err := x.hold(authz.JobStop, j.ID, j.Owner)
 	if err != nil {
 		return err
+	}
+	defer l.release()
+	j, err = x.s.cfg.Worker.Stop(x.r.Context(), j.ID, job.StopOptions{By: x.who.User, Signal: req.Signal, Grace: req.Grace})
+	if err != nil {
+		return x.because(err)
 	}
 	return x.reply(http.StatusOK, j)
 }

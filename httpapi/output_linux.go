@@ -32,6 +32,11 @@ type outputStream struct {
 // (HTTP/1.1) or resets the stream (HTTP/2), so that the client does not take
 // what it has for all.
 func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
+	l, err := x.hold(authz.JobOutput, j.ID, j.Owner)
+	if err != nil {
+		return err
+	}
+	defer l.release()
 	rd, err := x.s.cfg.Worker.Output(j.ID, q)
 	if errors.Is(err, stream.ErrOffset) {
 		return wrong(TypeOffset, "offset", strconv.FormatInt(q.Offset, 10), fmt.Sprintf("the output has %d bytes so far", j.OutputBytes))
@@ -41,6 +46,7 @@ func (x *exchange) stream(j Job, q stream.Query, raw bool) error {
 	}
 	defer rd.Close()
 	o := &outputStream{exchange: x, job: j, rd: rd, raw: raw}
+	l.begun()
 	o.header()
 	if x.r.Method == http.MethodHead {
 		return nil
@@ -86,9 +92,6 @@ func (o *outputStream) run() error {
 
 // next waits for lines until the client has to be told that the stream lives.
 func (o *outputStream) next() ([]byte, error) {
-	if err := o.stillAllowed(authz.JobOutput, o.job.ID, o.job.Owner); err != nil {
-		return nil, err
-	}
 	if o.rest {
 		return o.rd.Next(context.WithoutCancel(o.r.Context()))
 	}

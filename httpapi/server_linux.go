@@ -50,6 +50,7 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	policy atomic.Pointer[authz.Policy]
+	leases leases // of the requests whose answers take time
 	http   *http.Server
 
 	// ctx is the parent of every request's context. It ends, with the cause
@@ -63,7 +64,7 @@ var errShutdown = errors.New("the worker is shutting down")
 
 // NewServer returns a Server that serves nothing yet.
 func NewServer(cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults()}
+	s := &Server{cfg: cfg.withDefaults(), leases: leases{held: make(map[*lease]bool)}}
 	s.policy.Store(s.cfg.Policy)
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.http = s.newHTTP()
@@ -101,6 +102,9 @@ const (
 	streamWindow = 512 << 10 // bytes of a body that are sent before the handler has read any
 )
 
+// connKey is the key of a request's connection, a *tls.Conn, in its context.
+type connKey struct{}
+
 // newHTTP bounds what a client can hold: http.Server alone has no timeout at
 // all. There is no WriteTimeout here because it would end every stream; see
 // outputStream.send for the deadline of each write.
@@ -114,6 +118,9 @@ func (s *Server) newHTTP() *http.Server {
 		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before the certificate is looked at
 		ErrorLog:                     slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              64 << 10,
@@ -128,9 +135,23 @@ func (s *Server) newHTTP() *http.Server {
 	}
 }
 
-// SetPolicy replaces the policy for every request from now on, and for the
-// streams that are open: one that it no longer allows is cut.
-func (s *Server) SetPolicy(p *authz.Policy) { s.policy.Store(p) }
+// SetPolicy replaces the policy for every request from now on, and for those that are
+// being answered: what it no longer allows is ended before SetPolicy returns.
+func (s *Server) SetPolicy(p *authz.Policy) {
+	s.policy.Store(p)
+	s.leases.decide()
+}
+
+// Reload reads the certificates again, as authz.ServerTLS.Reload does, and ends the
+// answers to clients whose certificates do not hold any more. On an error everything
+// stays as it was.
+func (s *Server) Reload() error {
+	if err := s.cfg.TLS.Reload(); err != nil {
+		return err
+	}
+	s.leases.decide()
+	return nil
+}
 
 // Serve answers the connections of l with TLS until Shutdown, and then returns
 // http.ErrServerClosed. It closes l.

@@ -74,6 +74,11 @@ func (x *exchange) input() (a StdinAnswer, err error) {
 	if err != nil {
 		return a, err
 	}
+	l, err := x.hold(authz.JobStdin, j.ID, j.Owner)
+	if err != nil {
+		return a, err
+	}
+	defer l.release()
 	in, err := x.s.cfg.Worker.Stdin(x.r.Context(), j.ID, offset)
 	if err != nil {
 		return a, err
@@ -103,7 +108,7 @@ func (x *exchange) rawBody() error {
 }
 
 // run copies the body to its end. Beside it a goroutine waits for what must end a
-// read of the body: the end of the job, of the client or of the worker.
+// read of the body: the end of the job, of the client, of its right or of the worker.
 func (s *inputStream) run() error {
 	copied := make(chan struct{})
 	var watch sync.WaitGroup
@@ -141,8 +146,8 @@ func (s *inputStream) copy() error {
 }
 
 func (s *inputStream) write(p []byte) error {
-	if err := s.stillAllowed(authz.JobStdin, s.job.ID, s.job.Owner); err != nil {
-		return &job.StdinError{Err: err, Accepted: s.in.Accepted()}
+	if p := s.lost(); p != nil {
+		return &job.StdinError{Err: p, Accepted: s.in.Accepted()}
 	}
 	_, err := s.in.Write(p)
 	if err != nil && s.r.Context().Err() != nil {
@@ -159,6 +164,9 @@ func (s *inputStream) cut(err error) error {
 	case <-s.in.Done():
 		return &job.StdinError{Err: job.ErrEnded, Accepted: accepted}
 	default:
+	}
+	if p := s.lost(); p != nil {
+		return &job.StdinError{Err: p, Accepted: accepted}
 	}
 	if context.Cause(s.r.Context()) == errShutdown {
 		return &job.StdinError{Err: errShutdown, Accepted: accepted}

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"jobworker/authz"
 )
 
 // beginLines sends the header of an answer of lines.
@@ -22,14 +20,9 @@ func (x *exchange) beginLines() {
 }
 
 // untilHeartbeat returns a context that ends when a client that has been sent
-// nothing since some time has to be told that the stream lives, or its certificate
-// ends.
+// nothing since some time has to be told that the stream lives.
 func (x *exchange) untilHeartbeat(since time.Time) (context.Context, context.CancelFunc) {
-	wake := since.Add(x.s.cfg.Heartbeat)
-	if expiry := x.who.NotAfter.Add(time.Millisecond); expiry.Before(wake) {
-		wake = expiry
-	}
-	return context.WithDeadline(x.r.Context(), wake)
+	return context.WithDeadline(x.r.Context(), since.Add(x.s.cfg.Heartbeat))
 }
 
 // silent reports whether err is the end of untilHeartbeat and of nothing else.
@@ -42,24 +35,6 @@ func (x *exchange) shutdown(err error) bool {
 	return context.Cause(x.r.Context()) == errShutdown && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 
-// stillAllowed decides again what was decided when the stream began: the
-// certificate may have expired, its CA may be gone, and the policy may be
-// another. Revocation, once there is such a thing, is a matter of
-// authz.ServerTLS.Identify and needs nothing here. The new policy is that of the
-// exchange from then on.
-func (x *exchange) stillAllowed(a authz.Action, id, owner string) error {
-	if err := x.identify(); err != nil {
-		return err
-	}
-	x.policy = x.s.policy.Load()
-	ok, reason := x.policy.Allow(x.who, a, owner)
-	if !ok {
-		x.audit(a, id, owner, false, reason)
-		return problem(TypeForbidden, string(a)+": "+reason)
-	}
-	return nil
-}
-
 // cut ends a stream that has gone wrong, if it has: the connection is aborted
 // (HTTP/1.1) or the stream reset (HTTP/2), so that the client does not take what it
 // has for all.
@@ -67,6 +42,7 @@ func (x *exchange) cut(err error, id string) {
 	if err == nil {
 		return
 	}
+	err = x.because(err)
 	x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelInfo, "stream cut",
 		slog.String("request_id", x.id), slog.String("job", id), slog.String("user", x.who.User), slog.String("error", err.Error()))
 	panic(http.ErrAbortHandler)

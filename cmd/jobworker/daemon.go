@@ -29,7 +29,6 @@ type daemon struct {
 	options
 	log    *slog.Logger
 	audit  *authz.Audit
-	tls    *authz.ServerTLS
 	worker *job.Worker
 	server *httpapi.Server
 
@@ -45,7 +44,8 @@ func serve(ctx context.Context, e env, o options) error {
 	if err != nil {
 		return err
 	}
-	if d.tls, err = authz.NewServerTLS(o.files); err != nil {
+	certificates, err := authz.NewServerTLS(o.files)
+	if err != nil {
 		return withHint(err, fs.ErrNotExist, makeFiles)
 	}
 	l, err := net.Listen("tcp", o.listen)
@@ -63,7 +63,7 @@ func serve(ctx context.Context, e env, o options) error {
 		return err
 	}
 	d.server = httpapi.NewServer(httpapi.Config{
-		Worker: d.worker, TLS: d.tls, Policy: policy, Audit: d.audit, Log: d.log,
+		Worker: d.worker, TLS: certificates, Policy: policy, Audit: d.audit, Log: d.log,
 		Terminate: func() { close(d.terminated) }, // is called once
 	})
 	return d.run(ctx, l)
@@ -135,7 +135,7 @@ func (d *daemon) reload() {
 			d.log.Error("reload: the audit log goes on in the old file", "error", err.Error())
 		}
 	}
-	if err := d.tls.Reload(); err != nil {
+	if err := d.server.Reload(); err != nil {
 		d.log.Error("reload: the old certificates stay in force", "error", err.Error())
 	} else {
 		d.log.Info("reloaded certificates", "file", d.files.Cert)

@@ -1,0 +1,268 @@
+package httpapi_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"jobworker/authz"
+	"jobworker/httpapi"
+	"jobworker/job"
+)
+
+// A diskPKI is certificates on disk, as the server reads them again.
+type diskPKI struct {
+	testing.TB
+	dir string
+}
+
+func (p diskPKI) path(elem ...string) string {
+	return filepath.Join(append([]string{p.dir}, elem...)...)
+}
+
+func (p diskPKI) files() authz.ServerFiles {
+	return authz.ServerFiles{Cert: p.path("server.pem"), Key: p.path("server-key.pem"), ClientCA: p.path("ca.pem"), ClientCRL: p.path("crl.pem")}
+}
+
+// add makes a user's certificate; a life of 0 is a long one.
+func (p diskPKI) add(user string, life time.Duration, groups ...string) *tls.Config {
+	p.Helper()
+	if _, err := authz.AddClient(p.dir, user, groups, life); err != nil {
+		p.Fatal(err)
+	}
+	return p.identity(user)
+}
+
+func (p diskPKI) identity(user string) *tls.Config {
+	p.Helper()
+	cfg, err := authz.ClientTLS(authz.ClientFiles{CA: p.path(user, "ca.pem"), Cert: p.path(user, "cert.pem"), Key: p.path(user, "key.pem")})
+	if err != nil {
+		p.Fatal(err)
+	}
+	return cfg
+}
+
+// newDiskFixture is newFixture with the certificates of a new diskPKI, in which root is an admin.
+func newDiskFixture(t testing.TB, change func(*httpapi.Config)) (*fixture, diskPKI) {
+	t.Helper()
+	pki := diskPKI{t, filepath.Join(t.TempDir(), "pki")}
+	if _, err := authz.InitPKI(authz.InitOptions{Dir: pki.dir, Hosts: []string{"127.0.0.1"}, Admin: "root"}); err != nil {
+		t.Fatal(err)
+	}
+	server, err := authz.NewServerTLS(pki.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newFixture(t, func(c *httpapi.Config) {
+		c.TLS = server
+		if change != nil {
+			change(c)
+		}
+	}), pki
+}
+
+// An ending is how a request ended.
+type ending struct {
+	name string
+	err  error
+	at   time.Time
+}
+
+// open begins requests of every kind that lasts, and returns once the server has them all, with
+// a channel that gets the end of each. All of them are silent, but for one whose client does not
+// read what there is.
+func (p *pending) open(cfg *tls.Config, user string) (endings chan ending, n int) {
+	f := p.fixture
+	c := newClient(f, f.url(), cfg)
+	spec := shell("exec sleep 1000")
+	spec.Stdin = true
+	quiet, err := c.Start(f.Context(), spec, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	stopping := f.start(c, "exec sleep 1000")
+	p.jobs = append(p.jobs, quiet.ID, stopping.ID)
+	endings = make(chan ending, 16)
+	wait := func(name string, end func() error) {
+		n++
+		go func() {
+			err := end()
+			endings <- ending{name, err, time.Now()}
+		}()
+	}
+	for _, proto := range protocols {
+		for _, path := range []string{follow, follow + "&format=raw", "/v1/events"} {
+			resp := f.open(f.Context(), f.plain(proto, cfg), path, quiet.ID)
+			wait(proto+" "+path, func() error { _, err := io.Copy(io.Discard, resp.Body); return err })
+		}
+		stuck := f.open(f.Context(), f.plain(proto, cfg), follow, p.flood).Header.Get("Request-Id")
+		wait(proto+" who does not read", func() error { f.logs.await(f, "stream cut", stuck); return io.ErrUnexpectedEOF })
+	}
+	wait("wait", func() error { _, err := c.Wait(f.Context(), quiet.ID, time.Hour); return err })
+	wait("stop", func() error {
+		_, err := c.Stop(f.Context(), stopping.ID, httpapi.StopRequest{Signal: "WINCH", Grace: new(httpapi.Duration(time.Hour))})
+		return err
+	})
+	r, w := io.Pipe()
+	f.Cleanup(func() { w.Close() })
+	wait("stdin", func() error { _, err := c.Stdin(f.Context(), quiet.ID, 0, r); return err })
+	for _, action := range []string{"job.read", "job.stop", "job.stdin"} {
+		f.logs.await(f, `"allow"`, action, `"user":"`+user+`"`, `"job":"`)
+	}
+	return endings, n
+}
+
+// pending is what open needs and leaves.
+type pending struct {
+	*fixture
+	flood string   // a job that anybody may read, with more output than fits into any buffer
+	jobs  []string // those that must go on
+}
+
+// A right that is taken away ends every request that lives on it, at once, and with it nothing
+// else: neither the jobs nor the requests of others. The heartbeat is longer than the test waits.
+func TestLostRightEndsEverything(t *testing.T) {
+	f, pki := newDiskFixture(t, func(c *httpapi.Config) { c.WriteTimeout = time.Hour })
+	root := newClient(t, f.url(), pki.identity("root"))
+	p := &pending{fixture: f, flood: f.start(root, "head -c 67108864 /dev/zero; exec sleep 1000").ID}
+	unharmed, n := p.open(pki.identity("root"), "root")
+
+	reload := func() {
+		t.Helper()
+		if err := f.server.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		user string
+		life time.Duration
+		lose func()
+		kind string
+		why  string // in the audit log
+	}{
+		{"revoked", 0, func() {
+			if _, _, err := authz.Revoke(authz.RevokeOptions{Dir: pki.dir, User: "revoked"}); err != nil {
+				t.Fatal(err)
+			}
+			reload()
+		}, httpapi.TypeIdentity, `certificate of \"revoked\": revoked`},
+		{"expired", leaseLife, func() {}, httpapi.TypeIdentity, `certificate of \"expired\": expired on`},
+		{"demoted", 0, func() {
+			policy, err := authz.ParsePolicy(strings.NewReader(`{"roles":{"admin":{"users":["root"]}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.server.SetPolicy(policy)
+		}, httpapi.TypeForbidden, "the policy gives you no role"},
+	} {
+		t.Run(test.user, func(t *testing.T) {
+			cfg := pki.add(test.user, test.life, admin)
+			from := time.Now()
+			if test.life > 0 {
+				from = notAfter(t, cfg)
+			}
+			endings, n := p.open(cfg, test.user)
+			if test.life == 0 {
+				from = time.Now()
+			}
+			test.lose()
+			p.ended(t, endings, n, from, test.kind)
+			f.logs.await(t, `"decision":"deny"`, `"user":"`+test.user+`"`, `"action":"job.output"`, `"job":"`+p.flood, "no longer: ", test.why)
+			f.logs.await(t, `"decision":"deny"`, `"user":"`+test.user+`"`, `"action":"events.read"`, "no longer: ", test.why)
+		})
+	}
+	select {
+	case e := <-unharmed:
+		t.Errorf("of another user ended: %s, %v", e.name, e.err)
+	default:
+	}
+	for _, id := range p.jobs {
+		if j, err := f.worker.Status(id); err != nil || j.State == job.Ended {
+			t.Errorf("job %s: %s, %v; want that it goes on", id, j.State, err)
+		}
+	}
+
+	next := filepath.Join(t.TempDir(), "pki")
+	if _, err := authz.InitCA(next, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ca.pem", "crl.pem"} {
+		data, err := os.ReadFile(filepath.Join(next, name))
+		if err == nil {
+			err = os.WriteFile(pki.path(name), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := time.Now()
+	reload()
+	p.ended(t, unharmed, n, from, httpapi.TypeIdentity)
+	f.logs.await(t, `"decision":"deny"`, `"user":"root"`, "no longer: ", "no longer trusted")
+}
+
+// leaseLife is how long the certificate that runs out is valid: enough to begin everything.
+const leaseLife = 5 * time.Second
+
+// endBound is how long after its right a request may go on.
+const endBound = 2 * time.Second
+
+func notAfter(t *testing.T, cfg *tls.Config) time.Time {
+	t.Helper()
+	cert, err := cfg.GetClientCertificate(new(tls.CertificateRequestInfo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert.Leaf.NotAfter
+}
+
+// ended waits for the ends of n requests: none before the right has ended, which is at from.
+func (p *pending) ended(t *testing.T, endings chan ending, n int, from time.Time, kind string) {
+	t.Helper()
+	for range n {
+		e := <-endings
+		if late := e.at.Sub(from); late < 0 || late > endBound {
+			t.Errorf("%s ends after %s", e.name, late)
+		}
+		switch problem, ok := errors.AsType[*httpapi.Problem](e.err); {
+		case ok && (problem.Type != kind || e.name == "stdin" && problem.Accepted == nil):
+			t.Errorf("%s: %+v, want type %s", e.name, problem, kind)
+		case ok != (e.name == "wait" || e.name == "stop" || e.name == "stdin"), e.err == nil:
+			t.Errorf("%s: %v", e.name, e.err)
+		}
+	}
+}
+
+// What was changed while a request came is not missed.
+func TestLeaseRaces(t *testing.T) {
+	f, pki := newDiskFixture(t, nil)
+	c := newClient(t, f.url(), pki.identity("root"))
+	j := f.start(c, "exec sleep 1000")
+	nobody, err := authz.ParsePolicy(strings.NewReader(`{"roles":{"admin":{"users":["nobody"]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		f.server.SetPolicy(authz.Builtin())
+		ended := make(chan error, 1)
+		go func() { // ends with the right
+			s, err := c.Output(t.Context(), j.ID, httpapi.OutputOptions{Follow: true})
+			for err == nil {
+				_, err = s.Next()
+			}
+			ended <- err
+		}()
+		if i%2 == 0 { // half of them when the stream is there
+			f.logs.await(t, `"action":"job.output"`)
+		}
+		f.server.SetPolicy(nobody)
+		if err := <-ended; errors.Is(err, io.EOF) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
