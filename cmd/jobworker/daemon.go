@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"jobworker/authz"
 	"jobworker/httpapi"
 	"jobworker/job"
@@ -39,6 +41,11 @@ type daemon struct {
 
 // serve runs the daemon until ctx or a signal ends it.
 func serve(ctx context.Context, e env, o options) error {
+	// This memory holds the private key: no other process may read it, and no
+	// crash may leave it in a core file.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
+	}
 	d := &daemon{env: e, options: o, log: slog.New(authz.LogHandler(e.stderr)), terminated: make(chan struct{})}
 	policy, err := d.loadPolicy()
 	if err != nil {
