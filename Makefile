@@ -15,7 +15,7 @@ RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
 # step runs target $(1) and says how long it took.
 step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
 
-.PHONY: build test deps check test-host test-vm test-vm-race test-compose bench
+.PHONY: build test deps check test-host test-vm test-vm-race escape test-compose bench
 
 # The two static binaries; the same bytes wherever the tree lies.
 build:
@@ -51,6 +51,10 @@ test-vm: deps
 
 test-vm-race: deps
 	@.ci/test-vm -race -run '$(value RUN)' $(RACE_PKG)
+
+# The attempts of internal/escape, and a table of what became of them.
+escape: deps
+	@.ci/test-vm -run '^TestEscape$$' ./internal/escape
 
 # The containers of deploy/, where there is a Docker engine.
 test-compose: deps build

@@ -142,7 +142,7 @@ func (m *machine) arguments(dir, console, status string) []string {
 
 // commandLine is the kernel's (Documentation/admin-guide/kernel-parameters.rst).
 // A panic restarts, which ends QEMU (-no-reboot); only cgroup v2 is offered.
-const commandLine = "console=ttyS0 loglevel=5 panic=-1 rdinit=/init cgroup_no_v1=all psi=1"
+const commandLine = "console=ttyS0 loglevel=5 panic=-1 rdinit=/init cgroup_no_v1=all psi=1 syscall.x32=y"
 
 // readStatus reads the one line the guest leaves on its third port. Without it
 // the guest did not get to its end, whatever else it said.
