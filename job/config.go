@@ -39,6 +39,23 @@ type Config struct {
 	// for more than MaxOutput is refused; 0 means no such bound.
 	DefaultOutput, MaxOutput int64
 
+	// ReserveBytes is the space to leave free in the file system of
+	// StateDir, for the records of jobs: below it no job is started, and no
+	// output recorded; 0 means none. MaxStateBytes is the most that the files
+	// of all jobs may take for another to be started, but for the /scratch of
+	// those that run; 0 means no bound.
+	ReserveBytes, MaxStateBytes int64
+
+	// KeepAge, KeepJobs and KeepBytes bound the jobs that are over and still
+	// known: for how long, how many, and how much their files take. Beyond
+	// it the one that ended first is removed first; 0 means no bound. Whatever
+	// they say a job is kept for KeepLeast, so that whoever waits for its end
+	// can read how it ended; 0 means DefaultKeepLeast.
+	KeepAge   time.Duration
+	KeepJobs  int
+	KeepBytes int64
+	KeepLeast time.Duration
+
 	// Expose are further directories of the host, by absolute path, that
 	// jobs may read.
 	Expose []string
@@ -79,6 +96,8 @@ const (
 	DefaultMaxCalculate  = time.Hour
 	DefaultMaxCalculates = 256
 	DefaultHistory       = 4096 // events
+
+	DefaultKeepLeast = time.Minute
 )
 
 // minUID is the first user id that is not the system's, by UID_MIN of
@@ -108,6 +127,7 @@ func (c Config) withDefaults() Config {
 	c.MaxCalculate = cmp.Or(c.MaxCalculate, DefaultMaxCalculate)
 	c.MaxCalculates = cmp.Or(c.MaxCalculates, DefaultMaxCalculates)
 	c.History = cmp.Or(c.History, DefaultHistory)
+	c.KeepLeast = cmp.Or(c.KeepLeast, DefaultKeepLeast)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -129,6 +149,10 @@ func (c Config) validate() error {
 		return &FieldError{"longest calculate", c.MaxCalculate.String(), "must not be negative or longer than ten years"}
 	case c.MaxCalculates < 0:
 		return &FieldError{"calculates at once", strconv.Itoa(c.MaxCalculates), "must not be negative"}
+	case c.ReserveBytes < 0 || c.MaxStateBytes < 0:
+		return &FieldError{"space", fmt.Sprintf("%d and %d bytes", c.ReserveBytes, c.MaxStateBytes), "must not be negative"}
+	case c.KeepAge < 0 || c.KeepJobs < 0 || c.KeepBytes < 0 || c.KeepLeast < 0:
+		return &FieldError{"retention", fmt.Sprintf("%s, %d jobs, %d bytes, %s", c.KeepAge, c.KeepJobs, c.KeepBytes, c.KeepLeast), "must not be negative"}
 	case c.History < 0:
 		return &FieldError{"history", strconv.Itoa(c.History), "must not be negative"}
 	}

@@ -52,7 +52,7 @@
 //	          exit.json     how the main process ended, written by nsinit
 //	          control       FIFO, through which nsinit gets signals to forward
 //	          stdin         FIFO, through which it gets the input of a job that has one
-//	          scratch/      the job's /scratch, where it is not a tmpfs
+//	          scratch/      the job's /scratch, where it is not a tmpfs; it goes when the job does
 //
 // The record of a job is renamed into place before its first process exists,
 // or knows of it, so that whoever comes after a crash knows of every job there
@@ -71,6 +71,20 @@
 // In every case a job has PID, mount, IPC, UTS and cgroup namespaces of its own, no
 // capabilities, no_new_privs and the filter of system calls. Inspect tells what is in
 // force for one that runs, as the kernel has it.
+//
+// # Space
+//
+// What a job writes is bounded by its Limits; on top of that the worker leaves
+// Config.ReserveBytes of its disk free, and starts no job where the disk, or what all
+// jobs may take of it, is used up. A disk that is full all the same, or fails, holds
+// nothing up: running jobs go on, what of their output is lost is marked in the log, the
+// exit file has had its room from the start, and what of a job's end could not be written
+// is written when that is possible again; until then it is only in memory, and the next
+// worker finds it out from the exit file.
+//
+// Of the jobs that are over the worker keeps as many as Config says, and forgets the one
+// that ended first first, by the same way as Remove. A Reader that is open reads on to the
+// true end.
 //
 // # Standard input
 //

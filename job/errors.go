@@ -18,6 +18,7 @@ var (
 	ErrUnready    = errors.New("the worker is not ready")                      // Start while the worker takes no jobs
 	ErrClosed     = errors.New("the worker is shutting down")                  // Start and SetReady after Terminate, Shutdown a second time
 	ErrNoUID      = errors.New("no free user id for another job")              // Start when -uid-count jobs have files
+	ErrNoSpace    = errors.New("the worker's disk takes no more jobs")         // Start below Config.ReserveBytes or above MaxStateBytes, or of a disk that is full or read-only
 	ErrBusy       = errors.New("too many calculates at once")                  // Start of one above Config.MaxCalculates
 	ErrEventsGone = errors.New("the worker does not have all of these events") // Events after a number that is too old, or none of this worker
 

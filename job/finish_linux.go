@@ -24,18 +24,29 @@ import (
 //	record written       on disk
 //	state published      then done closed and events published, by the caller
 //
-// What goes wrong is logged, and the next step taken: a job has to end.
+// What goes wrong is logged, and the next step taken: a job has to end. What the
+// disk did not take is written when it does.
 func (t *task) finish() { t.closeBooks(t.cleanUp()) }
 
 // closeBooks makes the end of a job that has no process any more known.
 func (t *task) closeBooks(usage Usage) {
 	e := t.readExit()
-	r := t.finalRecord(e, usage)
-	var err error
-	r.OutputBytes, err = t.endLog(e, r)
-	t.complain("end log", err)
-	t.complain("write record", t.writeFinal(r))
-	t.show(r)
+	end := &ending{e, t.finalRecord(e, usage)}
+	if t.write(end) != nil {
+		t.unsaved.Store(end)
+	}
+	t.show(end.record)
+}
+
+// write puts the end of the log and the record on the disk. What it could not is
+// in the log of the worker.
+func (t *task) write(end *ending) error {
+	n, logErr := t.endLog(end.exit, end.record)
+	t.complain("end log", logErr)
+	end.record.OutputBytes = n
+	err := t.writeFinal(end.record)
+	t.complain("write record", err)
+	return errors.Join(logErr, err)
 }
 
 // finalRecord describes the job as it ended.
@@ -123,7 +134,7 @@ func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit had to be killed: the last of the output may be missing"}
 	}
 	if e == nil {
-		return Verdict{Reason: Lost, Stage: "nsinit", Error: "nsinit was killed, or its worker died and the next one killed the job"}
+		return Verdict{Reason: Lost, Stage: "nsinit", Error: "nsinit was killed, or could not write how the job ended, or its worker died and the next one killed the job"}
 	}
 	v := Verdict{Code: e.Code}
 	if e.Signal != 0 {
@@ -155,14 +166,21 @@ func signalName(n int) string {
 // endLog appends the exit frame, after cutting off what a nsinit that was killed
 // left half written, and returns how many bytes of output the log holds.
 func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
+	said := int64(0) // what there was by nsinit
+	if e != nil {
+		said = e.OutputBytes
+	}
 	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
-		return 0, err
+		return said, err
 	}
 	defer f.Close()
 	next, ended, err := stream.Recover(f)
-	if err != nil || ended {
-		return next, err
+	if err != nil {
+		return max(said, next), err
+	}
+	if ended {
+		return next, nil
 	}
 	usage, err := json.Marshal(r.Usage)
 	if err != nil {
@@ -171,7 +189,7 @@ func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
 	w := stream.NewWriter(f, next)
 	if e != nil {
 		// What nsinit could not write, and could not mark either.
-		err = w.Gap(max(0, e.OutputBytes-next), cmp.Or(e.Unmarked, stream.GapWriteError))
+		err = w.Gap(max(0, said-next), cmp.Or(e.Unmarked, stream.GapWriteError))
 	}
 	return w.Offset(), errors.Join(err, w.Exit(*r.EndedAt, *r.Verdict, usage), w.Sync())
 }

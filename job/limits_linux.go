@@ -113,7 +113,7 @@ func (w *Worker) checkOutput(l Limits) error {
 // outputCap is the bound of the task's log.
 func (t *task) outputCap() stream.Cap {
 	l := t.w.withOutput(t.spec.Limits)
-	return stream.Cap{Bytes: l.OutputBytes, Newest: l.OutputFull == KeepNewest}
+	return stream.Cap{Bytes: l.OutputBytes, Newest: l.OutputFull == KeepNewest, Reserve: t.w.cfg.ReserveBytes}
 }
 
 // inForce describes the limits that the kernel has, in the words of the spec.

@@ -74,10 +74,12 @@ func (w *Worker) load(id string) error {
 	if r.State == Ended {
 		t.show(r)
 		close(t.done)
+		t.removeScratch() // if it is there still
 	} else {
 		w.cfg.Log.Warn("job of a worker that died: ended", "job", id)
 		t.closeBooks(Usage{})
 		t.end()
+		t.removeScratch()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"jobworker/cgroupv2"
 	"jobworker/nsinit"
 	"jobworker/stream"
@@ -22,8 +20,8 @@ import (
 // started before with the same key.
 //
 // The errors are a *FieldError, a *PermitError, a *LimitError, a *QuotaError,
-// a *StartError, ErrKeyReused, ErrUnready, ErrBusy, ErrNoUID, ErrClosed, ctx's, or
-// of the disk.
+// a *StartError, ErrKeyReused, ErrUnready, ErrBusy, ErrNoUID, ErrNoSpace, ErrClosed,
+// ctx's, or of the disk.
 func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing bool, err error) {
 	if err := o.validate(); err != nil {
 		return Job{}, false, err
@@ -31,6 +29,7 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if err := o.Spec.checkCalculate(w.cfg.MaxCalculate); err != nil {
 		return Job{}, false, err
 	}
+	full := w.checkSpace()
 	if err := w.checkOutput(o.Spec.Limits); err != nil {
 		return Job{}, false, err
 	}
@@ -44,7 +43,7 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if limits, err = w.underQuota(limits, o.Quota); err != nil {
 		return Job{}, false, err
 	}
-	t, spare, existing, err := w.admit(o, chargeFor(limits))
+	t, spare, existing, err := w.admit(o, chargeFor(limits), full)
 	if err != nil {
 		return Job{}, false, err
 	}
@@ -76,8 +75,9 @@ func canceled(err error) bool {
 // admit enters a new job into the table, with the place that is ready for it, if
 // there is one, or finds the job that has its key. The new one counts at once, under
 // the lock that its owner's quota is looked at under: of any number of starts at the
-// same time no more are admitted than the quota allows.
-func (w *Worker) admit(o StartOptions, live Quota) (t *task, spare *place, existing bool, err error) {
+// same time no more are admitted than the quota allows. full is why the disk takes no
+// new one.
+func (w *Worker) admit(o StartOptions, live Quota, full error) (t *task, spare *place, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.takes(); err != nil {
@@ -89,6 +89,9 @@ func (w *Worker) admit(o StartOptions, live Quota) (t *task, spare *place, exist
 			return nil, nil, false, ErrKeyReused
 		}
 		return t, nil, true, nil
+	}
+	if full != nil {
+		return nil, nil, false, full
 	}
 	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
 		return nil, nil, false, ErrBusy
@@ -207,6 +210,7 @@ func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits
 				err = errors.Join(err, f())
 			}
 		}
+		err = noSpace(err)
 	}()
 	undo = append(undo, t.removeFiles)
 	if p != nil {
@@ -316,20 +320,6 @@ func (t *task) makeFiles(f *jobFiles, g *given) (err error) {
 	}
 	if err := log.SetCap(t.outputCap()); err != nil { // nsinit's own will do it then
 		return &LimitError{"limits.output_full", err.Error()}
-	}
-	return nil
-}
-
-// exitSize is more than an exit file takes.
-const exitSize = 4 << 10
-
-// reserveExit makes room on the disk for the exit file f, which may have to be
-// written when there is none left. Not all file systems can (fallocate(2):
-// EOPNOTSUPP), and then it takes its chance.
-func reserveExit(f *os.File) error {
-	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, exitSize)
-	if err != nil && err != unix.EOPNOTSUPP {
-		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 	}
 	return nil
 }

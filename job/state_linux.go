@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -109,9 +108,7 @@ const byShutdown = "(shutdown)"
 // left is killed. Everything but Start can still be asked for.
 func (w *Worker) Drain(ctx context.Context) error {
 	w.Terminate("")
-	w.mu.Lock()
-	live := slices.Clone(w.order)
-	w.mu.Unlock()
+	live := w.inOrder()
 	stop := context.AfterFunc(ctx, func() {
 		for _, t := range live {
 			t.kill()

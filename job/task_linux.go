@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"jobworker/cgroupv2"
@@ -38,6 +39,10 @@ type task struct {
 	limits   Limits          // in force
 
 	done chan struct{} // closed when the job is over, after everything about it is final
+
+	removal sync.Mutex             // held while files of a job that is over are being removed
+	size    atomic.Int64           // of its files, once it is over and they were counted
+	unsaved atomic.Pointer[ending] // of a job that is over: what the disk did not take
 
 	// mu guards the rest, which the task's goroutine changes, and Start and
 	// Stop while it waits for nsinit.
@@ -241,6 +246,7 @@ func (t *task) supervise() {
 	t.proc.Close()
 	t.w.count(t, -1)
 	t.end()
+	t.removeScratch()
 }
 
 // end lets everyone know that the job is over. It is over for whoever sees the
@@ -253,6 +259,16 @@ func (t *task) end() {
 		t.publish(Event{Type: JobOOM})
 	}
 	t.publish(Event{Type: JobEnded, Verdict: t.verdict, Message: t.printed()})
+	t.w.keeper.look()
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // printed needs t.mu. It returns the message of a calculate that came to its end.

@@ -29,6 +29,8 @@ type Worker struct {
 	opened  time.Time      // in whole microseconds; the number of the first event
 	running sync.WaitGroup // the goroutines of jobs
 	spares  spares
+	keeper  keeper
+	space   space
 
 	// mu guards the table of jobs, for as long as it takes to look one up or
 	// change it; what is in a task has the task's own mutex.
@@ -64,6 +66,7 @@ func Open(cfg Config) (_ *Worker, err error) {
 	w := &Worker{cfg: cfg, tasks: make(map[string]*task), keys: make(map[[2]string]*task), uids: make(map[uint32]bool),
 		used: make(map[string]Quota), starts: make(map[string]pace)}
 	w.spares.w = w
+	w.keeper.w, w.keeper.wake = w, make(chan struct{}, 1)
 	w.opened = time.Now().UTC().Truncate(time.Microsecond)
 	w.events.init(w.opened.UnixMicro(), cfg.History)
 	defer func() {
@@ -93,12 +96,14 @@ func Open(cfg Config) (_ *Worker, err error) {
 		return nil, err
 	}
 	w.spares.refill()
+	w.keeper.start()
 	w.begin()
 	return w, nil
 }
 
 // close frees what Open made.
 func (w *Worker) close() error {
+	w.keeper.close()
 	w.spares.close()
 	w.events.close()
 	var errs []error
@@ -181,11 +186,8 @@ func (w *Worker) List(f Filter) (jobs []Job, next string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	w.mu.Lock()
-	order := slices.Clone(w.order)
-	w.mu.Unlock()
-	for _, t := range slices.Backward(order) {
-		if !(position{t.created, t.id}).before(after) || !t.matches(f) {
+	for _, t := range slices.Backward(w.olderThan(after)) {
+		if !t.matches(f) {
 			continue
 		}
 		if len(jobs) == f.Limit {
@@ -201,6 +203,22 @@ func (w *Worker) List(f Filter) (jobs []Job, next string, err error) {
 		jobs = append(jobs, j)
 	}
 	return jobs, "", nil
+}
+
+// inOrder returns the jobs that there are, in the order of their creation.
+func (w *Worker) inOrder() []*task { return w.olderThan(position{}) }
+
+// olderThan returns the jobs before p, in the order of their creation.
+func (w *Worker) olderThan(p position) []*task {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, _ := slices.BinarySearchFunc(w.order, p, func(t *task, p position) int {
+		if (position{t.created, t.id}).before(p) {
+			return -1
+		}
+		return 1
+	})
+	return slices.Clone(w.order[:n])
 }
 
 // Stop asks the job to end, with its stop signal, and kills what is left of it
@@ -247,13 +265,18 @@ func (w *Worker) Signal(id, signal, by string) error {
 	return t.signal(n, by)
 }
 
-// Output opens the job's output for reading as q says. The caller closes it.
+// Output opens the job's output for reading as q says. The caller closes it, and
+// reads to its end what of a job is removed meanwhile.
 func (w *Worker) Output(id string, q stream.Query) (*stream.Reader, error) {
 	t, err := w.find(id)
 	if err != nil {
 		return nil, err
 	}
-	return stream.Open(filepath.Join(t.dir, logName), w.files, t.done, q)
+	r, err := stream.Open(filepath.Join(t.dir, logName), w.files, t.done, q)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNotFound // it has just been removed
+	}
+	return r, err
 }
 
 // Remove forgets a job that is over, with its output and its /scratch, on behalf
@@ -272,9 +295,12 @@ func (w *Worker) Remove(_ context.Context, id, by string) error {
 		return ErrNotFound // someone else was faster
 	}
 	t.tell(Event{Type: JobRemoved, By: by})
+	t.removal.Lock()
+	defer t.removal.Unlock()
 	if err := w.state.remove(t.id); err != nil {
 		return fmt.Errorf("remove job: %w", err)
 	}
+	w.space.forget()
 	w.freeUID(t.uid)
 	return nil
 }

@@ -1,0 +1,211 @@
+package job_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"jobworker/internal/kerneltest"
+	"jobworker/job"
+	"jobworker/stream"
+)
+
+// These tests mount file systems: they run in the virtual machine.
+
+// smallDisk mounts a tmpfs of 12 MiB.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	kerneltest.VM(t)
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=12m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill takes all the room there is on the disk of dir, until it is let go.
+func fill(t *testing.T, dir string) (letGo func()) {
+	t.Helper()
+	name := filepath.Join(dir, "filling")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// told is a job that does what is written to its input: a line "N" has it write N
+// bytes to its output and then say so in /scratch/done, "exit N" ends it.
+const told = `mkfifo done; echo ready
+while read what code; do
+	[ "$what" = exit ] && exit $code
+	head -c $what /dev/zero | tr '\0' x; echo written > done
+done`
+
+// A teller tells a job what to write.
+type teller struct {
+	t    *testing.T
+	in   *job.Stdin
+	done string // path of the job's FIFO
+}
+
+func newTeller(t *testing.T, w *job.Worker, dir string) (*teller, job.Job) {
+	t.Helper()
+	s := sh(told)
+	s.Stdin = true
+	j := started(t, w, s)
+	in, err := w.Stdin(t.Context(), j.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	return &teller{t: t, in: in, done: filepath.Join(dir, "state", "jobs", j.ID, "scratch", "done")}, j
+}
+
+func (d *teller) say(line string) {
+	d.t.Helper()
+	if _, err := d.in.Write([]byte(line + "\n")); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// write returns when the job has written n bytes: nsinit has read all of them but
+// what the pipe holds, 1 MiB.
+func (d *teller) write(n string) {
+	d.t.Helper()
+	d.say(n)
+	if b, err := os.ReadFile(d.done); err != nil || string(b) != "written\n" {
+		d.t.Fatalf("job: %q, %v", b, err)
+	}
+}
+
+// TestFullDisk: a full disk holds no job up, costs no verdict, and keeps no job from
+// being started without saying so. What is lost is marked when there is room again,
+// also where the job says nothing more, and then everything goes on.
+func TestFullDisk(t *testing.T) {
+	dir := smallDisk(t)
+	var log bytes.Buffer // read after the worker is gone
+	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	goesOn, a := newTeller(t, w, dir)
+	ends, b := newTeller(t, w, dir)
+	follower, err := w.Output(a.ID, stream.Query{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follower.Close()
+
+	letGo := fill(t, dir)
+	goesOn.write("2000000")
+	ends.write("1500000")
+	ends.say("exit 7")
+	if b = wait(t, w, b.ID); verdict(b) != "exited 7" || b.OutputBytes != 1500000+int64(len("ready\n")) {
+		t.Errorf("on a full disk: verdict %q, %d bytes", verdict(b), b.OutputBytes)
+	}
+	if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: sh("true")}); !errors.Is(err, job.ErrNoSpace) {
+		t.Errorf("start on a full disk: %v", err)
+	}
+	if j := status(t, w, a.ID); j.State != job.Running {
+		t.Errorf("job %+v, want it running", j)
+	}
+
+	letGo()
+	var gap stream.Frame
+	for gap.Type != stream.TypeGap { // the job is silent
+		lines, err := follower.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(lines) {
+			if gap, err = stream.Decode(line); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if gap.Reason != stream.GapNoSpace {
+		t.Errorf("gap %+v", gap)
+	}
+	goesOn.write("10")
+	goesOn.say("exit 3")
+	if a = wait(t, w, a.ID); verdict(a) != "exited 3" || a.OutputBytes != 2000010+int64(len("ready\n")) {
+		t.Errorf("verdict %q, %d bytes", verdict(a), a.OutputBytes)
+	}
+	if j, out := run(t, w, sh("echo again")); verdict(j) != "exited 0" || out != "again\n" {
+		t.Errorf("after: verdict %q, output %q", verdict(j), out)
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "the end of the job is on the disk now") {
+		t.Errorf("log:\n%s", log.String())
+	}
+	checkEnd(t, dir, a, b)
+}
+
+// checkEnd fails unless a worker that comes after finds jobs as they ended.
+func checkEnd(t *testing.T, dir string, jobs ...job.Job) {
+	t.Helper()
+	w := openWorker(t, dir)
+	for _, j := range jobs {
+		again := status(t, w, j.ID)
+		if verdict(again) != verdict(j) || again.OutputBytes != j.OutputBytes {
+			t.Errorf("job %s by the next worker: %q, %d bytes, want %q, %d", j.ID, verdict(again), again.OutputBytes, verdict(j), j.OutputBytes)
+		}
+		frames := recorded(t, w, j)
+		if last := frames[len(frames)-1]; last.Type != stream.TypeExit || last.Reason != j.Verdict.Reason {
+			t.Errorf("log of %s ends with %+v", j.ID, last)
+		}
+	}
+}
+
+// TestReserveIsLeft: output that would take from the reserve is lost and marked, so
+// that the records of jobs have their room; no job is started until there is more.
+func TestReserveIsLeft(t *testing.T) {
+	const reserve = 4 << 20
+	dir := smallDisk(t)
+	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.ReserveBytes = reserve })
+	d, j := newTeller(t, w, dir)
+	d.write("12000000")
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || int64(st.Bavail)*st.Bsize < reserve-1<<20 {
+		t.Errorf("%d bytes are left of a reserve of %d, %v", int64(st.Bavail)*st.Bsize, reserve, err)
+	}
+	if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: sh("true")}); !errors.Is(err, job.ErrNoSpace) {
+		t.Errorf("start with the reserve touched: %v", err)
+	}
+	d.say("exit 5")
+	if j = wait(t, w, j.ID); verdict(j) != "exited 5" {
+		t.Errorf("verdict %q", verdict(j))
+	}
+	frames := recorded(t, w, j)
+	if gap, exit := frames[len(frames)-2], frames[len(frames)-1]; gap.Reason != stream.GapNoSpace || exit.Type != stream.TypeExit {
+		t.Errorf("the log ends with %+v, %+v", gap, exit)
+	}
+	if err := w.Remove(t.Context(), j.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if j, _ := run(t, w, sh("true")); verdict(j) != "exited 0" {
+		t.Errorf("after: verdict %q", verdict(j))
+	}
+}
