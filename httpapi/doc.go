@@ -201,7 +201,7 @@
 //	job.signalled      by whom, and which signal; a stop too, with its stop signal
 //	job.oom            processes were killed at the job's memory limit; before job.ended
 //	job.ended          the verdict, and the message of a calculate that came to its end
-//	job.removed        by whom
+//	job.removed        by whom; "(retention)" is the worker, see below
 //	worker.ready       by whom, if somebody
 //	worker.unready     by whom, if somebody
 //	worker.terminating by whom, if somebody
@@ -221,6 +221,15 @@
 // /v1/jobs and goes on from there. As for output, an answer without an end line was cut
 // off. A client that is too slow is cut, when it does not accept within WriteTimeout or
 // when what it needs next is no longer kept.
+//
+// # What is kept
+//
+// A job that is over is kept until it is deleted, or until the worker removes it: after
+// -keep-age, or beyond -keep-jobs and -keep-bytes, the one that ended first first, and
+// none in the first minute after its end. Its output is sent to the end to whoever reads
+// it then. A worker whose disk has less than -reserve-bytes left, or whose jobs take
+// -max-state-bytes, refuses to start another as no-space; what its running jobs write is
+// lost, with a gap frame, where it would take from the reserve.
 //
 // # Rights
 //

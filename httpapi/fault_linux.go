@@ -24,6 +24,7 @@ var faults = []struct {
 	{job.ErrStdinOffset, TypeStdinOffset, ""},
 	{job.ErrStdinClosed, TypeStdinClosed, ""},
 	{job.ErrNoUID, TypeNoCapacity, ""},
+	{job.ErrNoSpace, TypeNoSpace, "it is full, or nearly so, or the jobs take as much as they may: those that are over can be removed"},
 	{job.ErrClosed, TypeShuttingDown, ""},
 	{errShutdown, TypeShuttingDown, ""},
 	{context.Canceled, TypeShuttingDown, ""}, // where it was the client nobody reads it

@@ -62,6 +62,7 @@ const (
 	TypeInternal         = "internal"               // 500: a fault of the worker; its log has the cause
 	TypeNoCapacity       = "no-capacity"            // 503: the worker holds as many jobs as it can; see the header Retry-After
 	TypeShuttingDown     = "shutting-down"          // 503: see the header Retry-After
+	TypeNoSpace          = "no-space"               // 507: the worker's disk takes no more jobs
 )
 
 // problemKinds are the status and title of each type.
@@ -95,6 +96,7 @@ var problemKinds = map[string]struct {
 	TypeInternal:         {500, "internal error"},
 	TypeNoCapacity:       {503, "the worker is full"},
 	TypeShuttingDown:     {503, "the worker is shutting down"},
+	TypeNoSpace:          {507, "the worker's disk takes no more jobs"},
 }
 
 // retryAfter is when it may help to ask again, by status, where nothing better is known.

@@ -43,6 +43,7 @@ func commands() []command {
 		{name: "logs", synopsis: "[flags] ID", help: "show a job's output", min: 1, max: 1, setup: setupLogs},
 		{name: "events", synopsis: "[flags]", help: "show what happens to jobs and to the worker, as it happens", setup: setupEvents},
 		{name: "rm", synopsis: "[flags] ID...", help: "forget ended jobs and their output", min: 1, max: -1, setup: setupRm},
+		{name: "prune", synopsis: "[flags]", help: "forget all of your ended jobs, or those of some age or label", setup: setupPrune},
 		{name: "console", synopsis: "[flags]", help: "control workers: read commands at a terminal or from a script", setup: setupConsole},
 		{name: "whoami", synopsis: "[flags]", help: "show who the worker takes you for, and your rights", setup: setupWhoami},
 		{name: "ping", synopsis: "[flags]", help: "ask whether the worker is there", setup: setupPing},

@@ -40,12 +40,14 @@ var problems = map[string]diagnosis{
 	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
 	httpapi.TypeQuota:            {failed, "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", ""},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},
-	httpapi.TypeNoCapacity:       {failed, "jobcli rm forgets ended jobs", ""},
+	httpapi.TypeNoCapacity:       {failed, pruneHint, ""},
+	httpapi.TypeNoSpace:          {failed, pruneHint, ""},
 	httpapi.TypeOffset:           {failed, "jobcli status shows how many bytes of output there are", ""},
 }
 
 const (
 	renewHint = "jobcli tls cert -dir PKI -name NAME -group GROUP makes a new certificate, where the CA is"
+	pruneHint = "jobcli prune forgets your ended jobs"
 	startHint = "a job sees the programs of the worker's machine: give the full path of one, or one in its /usr/bin or /bin"
 )
 

@@ -26,7 +26,7 @@ import (
 // command and in a console.
 func TestNewcomer(t *testing.T) {
 	s, unready := newSite(t), newSiteWith(t, job.Config{Unready: true})
-	full := newSiteWith(t, job.Config{MaxCalculates: 1})
+	full, noDisk := newSiteWith(t, job.Config{MaxCalculates: 1}), newSiteWith(t, job.Config{ReserveBytes: 1 << 60})
 	bounded := newSite(t)
 	bounded.policy = parsePolicy(t, `{"roles":{"admin":{"users":["alice"]}},"quotas":{"users":{"alice":{"spec_bytes":1}}}}`)
 	bounded.addr = bounded.serve(t, "127.0.0.1:0")
@@ -74,8 +74,8 @@ func TestNewcomer(t *testing.T) {
 			"", "", "cancel ID ends a job"},
 		{"quota", bounded, "alice", nil, []string{"start", "true"}, 1, "run true",
 			"quota on spec_bytes: ", "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", ""},
-		{"no such job", s, "alice", nil, []string{"status", "abc"}, 3, "status abc",
-			"no such job", "jobcli ps -a lists", "jobs all lists"},
+		{"no room on the disk", noDisk, "alice", nil, []string{"start", "true"}, 1, "run true", "it is full, or nearly so", "jobcli prune forgets your ended jobs", ""},
+		{"no such job", s, "alice", nil, []string{"status", "abc"}, 3, "status abc", "no such job", "jobcli ps -a lists", "jobs all lists"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			vars := test.site.terminal(test.user).vars

@@ -10,6 +10,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"jobworker/authz"
 	"jobworker/job"
@@ -25,6 +26,13 @@ type options struct {
 	version   bool
 }
 
+// Defaults of what is kept: none of it must fill a disk that nobody looks at.
+const (
+	defaultReserve  = 128 << 20
+	defaultKeepAge  = 7 * 24 * time.Hour
+	defaultKeepJobs = 10_000
+)
+
 // required are the flags without which nothing can be served.
 var required = []string{"tls-cert", "tls-key", "client-ca"}
 
@@ -35,6 +43,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("jobworker", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // mistakes are one line, see parse
 	o.worker.DefaultMemory = job.DefaultMemory
+	o.worker.ReserveBytes, o.worker.KeepAge, o.worker.KeepJobs = defaultReserve, defaultKeepAge, defaultKeepJobs
 	o.worker.UIDBase, o.worker.UIDCount = job.DefaultUIDBase, job.DefaultUIDCount
 	o.worker.MaxCalculate = job.DefaultMaxCalculate
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to serve on; port 0 picks one")
@@ -54,6 +63,11 @@ func (o *options) flags() *flag.FlagSet {
 	fs.Int64Var(&o.worker.DefaultPids, "default-pids", job.DefaultPids, "limit of a job that asks for none on its `number` of processes and threads")
 	fs.Var((*size)(&o.worker.DefaultOutput), "default-output", "most `bytes` of recorded output, on disk, of a job that does not say; 0: 1G, or -max-output if that is less")
 	fs.Var((*size)(&o.worker.MaxOutput), "max-output", "most `bytes` that a job may ask for there; 0: no bound")
+	fs.Var((*size)(&o.worker.ReserveBytes), "reserve-bytes", "`bytes` to leave free on the disk of -state-dir: below it no job is started and no output recorded; 0: none")
+	fs.Var((*size)(&o.worker.MaxStateBytes), "max-state-bytes", "most `bytes` that the files of all jobs may take for another to be started; 0: no bound")
+	fs.DurationVar(&o.worker.KeepAge, "keep-age", o.worker.KeepAge, "`time` for which a job that is over is kept; 0: no bound")
+	fs.IntVar(&o.worker.KeepJobs, "keep-jobs", o.worker.KeepJobs, "`number` of jobs that are over to keep; 0: no bound")
+	fs.Var((*size)(&o.worker.KeepBytes), "keep-bytes", "most `bytes` that the files of jobs that are over may take; 0: no bound")
 	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
 	fs.Var((*unready)(&o.worker.Unready), "initial-state", "`state` to begin in: ready, or unready, which takes no jobs until it is started")
 	fs.DurationVar(&o.worker.MaxCalculate, "max-calculate", o.worker.MaxCalculate, "longest `time` that a calculate may take")
@@ -103,6 +117,8 @@ func (o *options) check(fs *flag.FlagSet) error {
 	switch w := o.worker; {
 	case w.DefaultMemory < 1:
 		return usageError{fmt.Errorf("-default-memory %d: must be at least 1", w.DefaultMemory)}
+	case w.KeepAge < 0 || w.KeepJobs < 0:
+		return usageError{fmt.Errorf("-keep-age %s, -keep-jobs %d: must not be negative", w.KeepAge, w.KeepJobs)}
 	case w.DefaultPids < 1:
 		return usageError{fmt.Errorf("-default-pids %d: must be at least 1", w.DefaultPids)}
 	case w.MaxCalculate <= 0:

@@ -302,6 +302,8 @@ func TestRefusals(t *testing.T) {
 		"system uid":       {func(p *process) { p.args = append(p.args, "-uid-base", "7") }, 1, "uid base: 7"},
 		"relative expose":  {func(p *process) { p.args = append(p.args, "-expose", "data") }, 2, "must be an absolute path"},
 		"bad variable":     {func(p *process) { p.vars["JOBWORKER_UID_COUNT"] = "many" }, 2, `JOBWORKER_UID_COUNT="many"`},
+		"retention":        {func(p *process) { p.args = append(p.args, "-keep-age", "-1h") }, 2, "-keep-age -1h"},
+		"output":           {func(p *process) { p.args = append(p.args, "-default-output", "2M", "-max-output", "1M") }, 1, "default output: 2097152: must not be above"},
 		"pids":             {func(p *process) { p.args = append(p.args, "-default-pids", "0") }, 2, "-default-pids 0"},
 		"initial state":    {func(p *process) { p.args = append(p.args, "-initial-state", "Ready") }, 2, "must be ready or unready"},
 		"no calculate":     {func(p *process) { p.args = append(p.args, "-max-calculate", "0s") }, 2, "-max-calculate 0s"},
@@ -338,6 +340,25 @@ func chmod(p *process, name string, mode os.FileMode) {
 	p.Helper()
 	if err := os.Chmod(p.path(name), mode); err != nil {
 		p.Fatal(err)
+	}
+}
+
+// What is kept and recorded has bounds unless they are taken away, with 0.
+func TestSpaceFlags(t *testing.T) {
+	space := func(args ...string) string {
+		o, err := parse(append([]string{"-tls-cert", "c", "-tls-key", "k", "-client-ca", "a"}, args...), func(string) string { return "" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := o.worker
+		return fmt.Sprint(w.KeepAge, w.KeepJobs, w.KeepBytes, w.ReserveBytes, w.MaxStateBytes, w.DefaultOutput, w.MaxOutput)
+	}
+	if got, want := space(), "168h0m0s 10000 0 134217728 0 0 0"; got != want {
+		t.Errorf("defaults %s, want %s", got, want)
+	}
+	got := space("-keep-age", "0", "-keep-jobs", "0", "-keep-bytes", "1G", "-reserve-bytes", "0", "-max-state-bytes", "2G", "-default-output", "1M", "-max-output", "4M")
+	if want := "0s 0 1073741824 0 2147483648 1048576 4194304"; got != want {
+		t.Errorf("flags %s, want %s", got, want)
 	}
 }
 
