@@ -166,9 +166,15 @@ func applyCPUMax(c Config) error {
 	return nil
 }
 
+// supervisors are the two threads of Go code that wait, one in poll(2) and one in
+// wait4(2): with a single P the second would wait for the runtime to notice the
+// first.
+const supervisors = 2
+
 // supervise records the program's output until it has ended, and then says how
 // it did.
 func supervise(p payload) error {
+	runtime.GOMAXPROCS(supervisors)
 	over, ended, err := pipe()
 	if err != nil {
 		return err
