@@ -72,3 +72,58 @@ func tmpfsDir(tb testing.TB) string {
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
+
+// BenchmarkKept times a worker with 10,000 jobs that are over: all of them listed in
+// pages, one page from the middle, and a worker opened over them.
+func BenchmarkKept(b *testing.B) {
+	const jobs = 10_000
+	dir, root := tmpfsDir(b), cgroupRoot()
+	same := func(c *job.Config) { c.CgroupRoot = root }
+	w := openWorker(b, dir, same)
+	for range jobs {
+		runTrue(b, w)
+	}
+	var all, page, open []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		middle := listAll(b, w, jobs)
+		all = append(all, time.Since(begin))
+		begin = time.Now()
+		if l, _, err := w.List(job.Filter{Limit: 100, PageToken: middle}); err != nil || len(l) != 100 {
+			b.Fatalf("%d jobs, %v", len(l), err)
+		}
+		page = append(page, time.Since(begin))
+		if err := w.Shutdown(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		begin = time.Now()
+		w = openWorker(b, dir, same)
+		open = append(open, time.Since(begin))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(median(all).Microseconds())/1000, "ms/list")
+	b.ReportMetric(float64(median(page).Microseconds())/1000, "ms/page")
+	b.ReportMetric(float64(median(open).Microseconds())/1000, "ms/open")
+}
+
+// listAll lists n jobs page by page and returns the token of a page in the middle.
+func listAll(b *testing.B, w *job.Worker, n int) (middle string) {
+	got, token := 0, ""
+	for {
+		l, next, err := w.List(job.Filter{PageToken: token})
+		if err != nil {
+			b.Fatal(err)
+		}
+		got += len(l)
+		if got == n/2 {
+			middle = next
+		}
+		if token = next; token == "" {
+			break
+		}
+	}
+	if got != n {
+		b.Fatalf("%d jobs, want %d", got, n)
+	}
+	return middle
+}
