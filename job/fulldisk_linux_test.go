@@ -209,3 +209,63 @@ func TestReserveIsLeft(t *testing.T) {
 		t.Errorf("after: verdict %q", verdict(j))
 	}
 }
+
+// TestDiskFails: on a disk that fails, or has become read-only, jobs go on, and end
+// with what is known of how; none is started, and the worker serves.
+func TestDiskFails(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail func(dir string) error
+		no   error // what a start is refused with
+		want string
+	}{
+		{"I/O errors", shutDown, unix.EIO, "lost "},
+		{"read-only", abort, job.ErrNoSpace, "exited 0"}, // the exit file has its room, and is read from memory
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := kerneltest.Disk(t)
+			t.Cleanup(func() {
+				if err := errors.Join(unix.Unmount("/disk", 0), unix.Mount("/dev/nvme0n1", "/disk", "ext4", unix.MS_RELATIME, "")); err != nil {
+					t.Error(err)
+				}
+			})
+			w := openWorker(t, dir, noSpare)
+			d, j := newTeller(t, w, dir)
+			if err := tt.fail("/disk"); err != nil {
+				t.Fatal(err)
+			}
+			d.write("2000000")
+			if s := status(t, w, j.ID); s.State != job.Running {
+				t.Errorf("job %+v, want it running", s)
+			}
+			if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: sh("true")}); !errors.Is(err, tt.no) {
+				t.Errorf("start: %v, want %v", err, tt.no)
+			}
+			d.say("exit 0")
+			if j = wait(t, w, j.ID); verdict(j) != tt.want {
+				t.Errorf("verdict %q, want %q", verdict(j), tt.want)
+			}
+			if jobs, _, err := w.List(job.Filter{}); err != nil || len(jobs) != 1 {
+				t.Errorf("list %v, %v", jobs, err)
+			}
+		})
+	}
+}
+
+// shutDown has an ext4 answer everything with EIO (EXT4_IOC_SHUTDOWN in
+// fs/ext4/ioctl.c, without flushing its journal).
+func shutDown(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const ioctl, noLogFlush = 0x8004587d, 2
+	return unix.IoctlSetPointerInt(int(f.Fd()), ioctl, noLogFlush)
+}
+
+// abort makes an ext4 read-only although files are open for writing, as it does by
+// itself when it finds an error ("abort" in Documentation/admin-guide/ext4.rst).
+func abort(dir string) error {
+	return unix.Mount("", dir, "", unix.MS_REMOUNT, "abort,errors=remount-ro")
+}

@@ -71,11 +71,7 @@ func (t *task) snapshot() (Job, error) {
 	if j.State == Ended || j.State == Starting {
 		return j, nil
 	}
-	n, err := t.recorded()
-	if err != nil {
-		return Job{}, err
-	}
-	j.OutputBytes = n
+	j.OutputBytes = t.countOutput()
 	if measured {
 		return j, nil
 	}
@@ -101,6 +97,19 @@ func (t *task) describe() Job {
 		j.Limits = t.limits
 	}
 	return j
+}
+
+// countOutput returns how many bytes of output there are by the log of a job that
+// runs, or were when it could be read: a disk that fails must not hide the job.
+func (t *task) countOutput() int64 {
+	n, err := t.recorded()
+	if !errors.Is(err, os.ErrNotExist) { // it has just ended, and been removed
+		t.complain("read log", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.outputBytes = max(t.outputBytes, n)
+	return t.outputBytes
 }
 
 // recorded returns how many bytes of output are in the log.
