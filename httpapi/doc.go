@@ -121,6 +121,11 @@
 //	{"type":"ping"}                                                               no output, but alive
 //	{"type":"end","next":11,"reason":"complete"}                                  the last line
 //
+// The reason of a gap is no_space (the disk, or what is to be left free of it),
+// write_error, output_limit (the job wrote more than its limits.output_bytes) or missing
+// (the log has lost it: to newer output, where limits.output_full is keep-newest, or to a
+// power cut).
+//
 // The reason of the end is complete (the job is over, and is so in every later
 // answer), snapshot (it goes on, and follow was not asked for), limit, or shutdown
 // (of the worker; the job may go on). A response without an end line was cut off

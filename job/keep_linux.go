@@ -113,7 +113,7 @@ func (k *keeper) retain(now time.Time) (next time.Time) {
 		return time.Time{}
 	}
 	over := k.over()
-	slices.SortStableFunc(over, func(a, b *task) int { return a.endedAt.Compare(*b.endedAt) })
+	slices.SortFunc(over, func(a, b *task) int { return a.endedAt.Compare(*b.endedAt) })
 	jobs, bytes := len(over), int64(0)
 	if c.KeepBytes != 0 {
 		for _, t := range over {
