@@ -164,6 +164,8 @@ func (t *task) save() bool {
 	if e == nil {
 		return true
 	}
+	t.removal.Lock()
+	defer t.removal.Unlock()
 	if t.write(e) != nil {
 		return false
 	}

@@ -40,7 +40,7 @@ type task struct {
 
 	done chan struct{} // closed when the job is over, after everything about it is final
 
-	removal sync.Mutex             // held while files of a job that is over are being removed
+	removal sync.Mutex             // held while files of a job that is over are being removed, or written after all
 	size    atomic.Int64           // of its files, once it is over and they were counted
 	unsaved atomic.Pointer[ending] // of a job that is over: what the disk did not take
 

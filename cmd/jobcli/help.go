@@ -21,9 +21,10 @@ Environment:
   JOBCLI_CLIENT_KEY   file with its key
 
 Exit status of run and wait: the job's code; 124 timed out; 125 jobcli or the worker
-failed, or the result is not known; 126 not executable; 127 not found; 128+n ended by
-signal n; 137 out of memory. Of the others: 0; 1 refused or failed; 3 no such job;
-4 not allowed; 5 worker not reachable. Of all: 2 wrong usage; 130 interrupted.
+failed, the output was more than its limit, or the result is not known; 126 not
+executable; 127 not found; 128+n ended by signal n; 137 out of memory. Of the others:
+0; 1 refused or failed; 3 no such job; 4 not allowed; 5 worker not reachable. Of all: 2
+wrong usage; 130 interrupted.
 `
 
 func setupHelp(*flag.FlagSet) action {

@@ -21,8 +21,8 @@
 // run and wait end as the job did: with its exit code, 124 when it timed out, 137
 // when it ran out of memory, 128+n when signal n ended it, 127 when its program was
 // not found, 126 when that could not be executed, and 125 when jobcli or the
-// worker failed or the result is not known. Of several jobs the first that is not
-// 0 counts. Every other command ends with 0, or 1 refused or failed, 3 no such job,
+// worker failed, the job was ended for the size of its output, or the result is not
+// known. Of several jobs the first that is not 0 counts. Every other command ends with 0, or 1 refused or failed, 3 no such job,
 // 4 not allowed, 5 worker not reachable. A mistake in the command line is 2 in all
 // of them, an interrupt 130. A closed pipe on standard output is 141, as for a
 // program that SIGPIPE ended.
