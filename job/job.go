@@ -111,5 +111,10 @@ type Filter struct {
 	PageToken string            // go on after the page that came with this token
 }
 
-// MaxPage is the most jobs that one List returns.
+// MaxPage is the most jobs that one List returns. It returns fewer, but one at least,
+// when what they were asked to run adds up to more than 2 MiB: a client chooses that,
+// and all of a page is in memory at once.
 const MaxPage = 1000
+
+// maxPageBytes is that bound.
+const maxPageBytes = 2 << 20

@@ -27,9 +27,10 @@ func ParseSpec(r io.Reader) (Spec, error) {
 // DecodeJSON reads one JSON value into *v, a struct, and refuses with a
 // *FieldError what encoding/json would let pass: unknown fields, fields in
 // another case, a field twice (it takes the last: `{"owner":"alice","Owner":"eve"}`),
-// bytes after the value, invalid UTF-8 and half a surrogate pair (it stores U+FFFD), null, and a number 0
-// for a field that is no pointer, where it would read as if the field were absent.
-// An error of r is returned as it is.
+// bytes after the value, invalid UTF-8 and half a surrogate pair (it stores U+FFFD),
+// null, a number 0 for a field that is no pointer, where it would read as if the field
+// were absent, and more than 65536 elements in one place. An error of r is returned
+// as it is.
 func DecodeJSON(r io.Reader, v any) error {
 	b, err := io.ReadAll(r)
 	if err != nil {
@@ -138,6 +139,9 @@ func checkComposite(dec *json.Decoder, open json.Delim, t reflect.Type, path str
 		return checkObject(dec, t, path)
 	case open == '[' && t.Kind() == reflect.Slice:
 		for i := 0; dec.More(); i++ {
+			if i == maxElements {
+				return tooMany(path)
+			}
 			if err := checkJSON(dec, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
 				return err
 			}
@@ -148,9 +152,21 @@ func checkComposite(dec *json.Decoder, open json.Delim, t reflect.Type, path str
 	return &FieldError{path, open.String() + "…", wanted(t)}
 }
 
+// maxElements is the most that an array or an object may have: an empty string is 3 bytes
+// of a document, but 16 of memory, and 9 of the room that the kernel gives arguments,
+// pointers included (execve(2)).
+const maxElements = 64 << 10
+
+func tooMany(path string) error {
+	return &FieldError{Field: path, Problem: fmt.Sprintf("has more than %d elements", maxElements)}
+}
+
 func checkObject(dec *json.Decoder, t reflect.Type, path string) error {
 	seen := make(map[string]bool)
 	for dec.More() {
+		if len(seen) == maxElements {
+			return tooMany(path)
+		}
 		tok, err := dec.Token()
 		if err != nil {
 			return err

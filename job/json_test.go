@@ -78,6 +78,9 @@ func specErrors() []struct{ in, want string } {
 		{`{"limits":{"io":[{"path":"/","path":"/a"}]}}`, "limits.io[0].path: is given twice"},
 		{`{"grace":"1s","grace":"2s"}`, "grace: is given twice"},
 
+		{`{"argv":["a"` + strings.Repeat(`,""`, 1<<16) + `]}`, "argv: has more than 65536 elements"},
+		{`{"labels":{"a":""` + manyFields(1<<16) + `}}`, "labels: has more than 65536 elements"},
+
 		{`{"argv":null}`, "argv: null: leave"},
 		{`{"argv":["a",null]}`, "argv[1]: null: leave"},
 		{`{"env":{"A":null}}`, "env.A: null: leave"},
@@ -118,6 +121,15 @@ func specErrors() []struct{ in, want string } {
 		{`{"argv":[` + strings.Repeat("[", 100000), "argv[0]: […: must be a string"},
 		{`{"grace":` + strings.Repeat("[", 100000), "not JSON: invalid character '[' exceeded max depth"},
 	}
+}
+
+// manyFields returns n members of an object.
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"v%d":""`, i)
+	}
+	return b.String()
 }
 
 // TestParseSpecErrors: what encoding/json would let pass is refused, and the

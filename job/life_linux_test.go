@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -286,6 +287,31 @@ func TestKeys(t *testing.T) {
 	other.Owner = "bob"
 	if j, existing, err := w.Start(t.Context(), other); err != nil || existing || ids[j.ID] {
 		t.Errorf("another owner: %v, %v, %v, want a job of his own", j.ID, existing, err)
+	}
+}
+
+// A page ends when what its jobs were asked to run is large, and the next one goes on.
+func TestListPageBytes(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	large := sh("true")
+	large.Argv = append(large.Argv, slices.Repeat([]string{strings.Repeat("x", 100<<10)}, 9)...)
+	var want []string
+	for range 4 {
+		want = append([]string{start(t, w, large).ID}, want...)
+	}
+	var got, pages []string
+	for token := ""; len(pages) == 0 || token != ""; {
+		jobs, next, err := w.List(job.Filter{PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range jobs {
+			got = append(got, j.ID)
+		}
+		pages, token = append(pages, fmt.Sprint(len(jobs))), next
+	}
+	if fmt.Sprint(pages) != "[2 2]" || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("pages of %v jobs: %v, want %v", pages, got, want)
 	}
 }
 

@@ -186,11 +186,13 @@ func (w *Worker) List(f Filter) (jobs []Job, next string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	var size int64
 	for _, t := range slices.Backward(w.olderThan(after)) {
 		if !t.matches(f) {
 			continue
 		}
-		if len(jobs) == f.Limit {
+		size += t.spec.specBytes()
+		if len(jobs) == f.Limit || len(jobs) > 0 && size > maxPageBytes {
 			return jobs, pageToken(jobs[len(jobs)-1]), nil
 		}
 		j, err := t.snapshot()
