@@ -151,6 +151,48 @@ func TestRawRequests(t *testing.T) {
 	}
 }
 
+// The sizes that are accepted of a header and of a body are the configuration's.
+func TestSizes(t *testing.T) {
+	f := newFixture(t, func(c *httpapi.Config) { c.MaxHeader, c.MaxBody = 8<<10, 1000 })
+	for _, proto := range protocols {
+		c := f.plain(proto, f.identity("bob", 0, operator))
+		for _, tt := range []struct {
+			header, body int
+			status       int
+		}{
+			{7 << 10, 1000, 201},
+			{100, 1001, 413},
+			{100, 1 << 20, 413},
+		} {
+			body := `{"argv":["true"]}`
+			body += strings.Repeat(" ", tt.body-len(body))
+			resp, answer := f.call(c, call{"POST", "/v1/jobs", asJSON + "\nX-Padding: " + strings.Repeat("x", tt.header), body}, "")
+			if resp.StatusCode != tt.status {
+				t.Errorf("%s: header %d, body %d: %s, want %d: %.300s", proto, tt.header, tt.body, resp.Status, tt.status, answer)
+			}
+		}
+	}
+	// Over HTTP/2 a client that knows the bound keeps to it, and one that does not yet
+	// loses its connection or gets the status.
+	for _, proto := range protocols {
+		large, err := http.NewRequestWithContext(t.Context(), "GET", f.url()+"/livez", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		large.Header.Set("X-Padding", strings.Repeat("x", 16<<10))
+		resp, err := f.plain(proto, f.identity("bob", 0, operator)).Do(large)
+		if err != nil && proto == "HTTP/2.0" {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("%s, a large header: %s", proto, resp.Status)
+		}
+	}
+}
+
 // sendRaw sends text on a connection of its own and returns the first answer.
 func (f *fixture) sendRaw(cfg *tls.Config, text string) (*http.Response, string) {
 	f.Helper()

@@ -27,7 +27,7 @@
 // # Requests
 //
 // A body, but for that of PUT, is one JSON document in UTF-8, of media type application/json and at
-// most MaxBody bytes, sent within BodyTimeout. Names are snake_case and exact; an
+// most MaxBody bytes (-max-body of jobworker lowers that), sent within BodyTimeout. Names are snake_case and exact; an
 // unknown field, a field twice, null, a number 0 (but for a calculate's) and
 // anything after the document are refused. A size is a number of bytes, a duration a string as in Go ("1h30m"),
 // a time as in RFC 3339.

@@ -120,11 +120,11 @@ func (x *exchange) readBody(v any) error {
 	if err := x.checkMedia(mediaJSON, "must be "+mediaJSON); err != nil {
 		return err
 	}
-	tooLarge := problem(TypeTooLarge, "the body is longer than "+strconv.Itoa(MaxBody)+" bytes")
-	if x.r.ContentLength > MaxBody {
+	tooLarge := problem(TypeTooLarge, "the body is longer than "+strconv.FormatInt(x.s.cfg.MaxBody, 10)+" bytes")
+	if x.r.ContentLength > x.s.cfg.MaxBody {
 		return tooLarge // none of it is waited for
 	}
-	err := job.DecodeJSON(http.MaxBytesReader(x.w, x.r.Body, MaxBody), v)
+	err := job.DecodeJSON(http.MaxBytesReader(x.w, x.r.Body, x.s.cfg.MaxBody), v)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem(TypeTimeout, "the body did not come within "+x.s.cfg.BodyTimeout.String())
 	}

@@ -40,6 +40,14 @@ type Config struct {
 	// Zero means 30 seconds.
 	BodyTimeout time.Duration
 
+	// MaxBody is the size in bytes that a request's body may have, other than
+	// that of input. Zero, or more than the constant MaxBody, means that one.
+	MaxBody int64
+
+	// MaxHeader is the size in bytes that a request's header may have, request
+	// line included; net/http adds some 4 KiB to it. Zero means 64 KiB.
+	MaxHeader int
+
 	// HeaderTimeout is how long a client may take for the TLS handshake, and
 	// then for the header of a request. Zero means 10 seconds.
 	HeaderTimeout time.Duration
@@ -84,6 +92,12 @@ func (c Config) withDefaults() Config {
 	if c.Heartbeat <= 0 || c.Heartbeat > DefaultHeartbeat {
 		c.Heartbeat = DefaultHeartbeat
 	}
+	if c.MaxBody <= 0 || c.MaxBody > MaxBody {
+		c.MaxBody = MaxBody
+	}
+	if c.MaxHeader <= 0 {
+		c.MaxHeader = DefaultHeader
+	}
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.HeaderTimeout, 10*time.Second)
@@ -114,7 +128,7 @@ func (s *Server) newHTTP() *http.Server {
 		TLSConfig:                    s.cfg.TLS.Config(),
 		ReadHeaderTimeout:            s.cfg.HeaderTimeout, // of the TLS handshake too
 		IdleTimeout:                  2 * time.Minute,
-		MaxHeaderBytes:               64 << 10,
+		MaxHeaderBytes:               s.cfg.MaxHeader,
 		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before the certificate is looked at
 		ErrorLog:                     slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },

@@ -140,6 +140,10 @@ const (
 	// the notation of JSON around them.
 	MaxBody = job.MaxArgBytes + 64<<10
 
+	// DefaultHeader is the size in bytes that a request's header may have, where
+	// the Server's Config does not say.
+	DefaultHeader = 64 << 10
+
 	// DefaultHeartbeat is the longest that a following stream is silent.
 	DefaultHeartbeat = 10 * time.Second
 )

@@ -71,6 +71,7 @@ func serve(ctx context.Context, e env, o options) error {
 	}
 	d.server = httpapi.NewServer(httpapi.Config{
 		Worker: d.worker, TLS: certificates, Policy: policy, Audit: d.audit, Log: d.log,
+		MaxBody: d.maxBody, MaxHeader: int(d.maxHeader),
 		Terminate: func() { close(d.terminated) }, // is called once
 	})
 	return d.run(ctx, l)

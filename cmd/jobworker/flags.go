@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"jobworker/authz"
+	"jobworker/httpapi"
 	"jobworker/job"
 )
 
@@ -21,6 +22,8 @@ type options struct {
 	listen    string
 	files     authz.ServerFiles
 	policy    string
+	maxBody   int64
+	maxHeader int64
 	auditFile string // "" for standard error
 	worker    job.Config
 	version   bool
@@ -31,6 +34,12 @@ const (
 	defaultReserve  = 128 << 20
 	defaultKeepAge  = 7 * 24 * time.Hour
 	defaultKeepJobs = 10_000
+)
+
+// Bounds of -max-header: what jobcli may send needs the least of them.
+const (
+	leastHeader = 4 << 10
+	mostHeader  = 1 << 20
 )
 
 // required are the flags without which nothing can be served.
@@ -54,6 +63,9 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.files.ClientCRL, "client-crl", "", "`file` with the revocation lists of these CAs, PEM, or one in DER; without it no certificate is revoked")
 	fs.Var((*postQuantum)(&o.files.PostQuantum), "tls-pq", "post-quantum key exchange, X25519MLKEM768: `auto` with all who offer it, or require, to refuse the others")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
+	o.maxBody, o.maxHeader = httpapi.MaxBody, httpapi.DefaultHeader
+	fs.Var((*size)(&o.maxBody), "max-body", "most `bytes` of a request's body, other than of a job's input")
+	fs.Var((*size)(&o.maxHeader), "max-header", "most `bytes` of a request's header")
 	fs.StringVar(&o.auditFile, "audit-log", "", "`file` that decisions and events are appended to, made with mode 0600, opened again at SIGHUP; default: standard error, with the rest")
 	fs.StringVar(&o.worker.CgroupRoot, "cgroup-root", "", "`directory` of the cgroup to work in, absolute or below the cgroup2 mount; default: the delegated unit's or the container's, else jobworker")
 	fs.BoolVar(&o.worker.AllowMissingControllers, "allow-missing-controllers", false, "serve without some of the cpu, memory, io and pids controllers, and refuse jobs that ask for their limits")
@@ -125,6 +137,10 @@ func (o *options) check(fs *flag.FlagSet) error {
 		return usageError{fmt.Errorf("-max-calculate %s: must be more than 0s", w.MaxCalculate)}
 	case w.MaxCalculates < 1:
 		return usageError{fmt.Errorf("-max-calculates %d: must be at least 1", w.MaxCalculates)}
+	case o.maxBody > httpapi.MaxBody:
+		return usageError{fmt.Errorf("-max-body %d: must be at most %d, what the arguments of a job may add up to", o.maxBody, httpapi.MaxBody)}
+	case o.maxHeader < leastHeader || o.maxHeader > mostHeader:
+		return usageError{fmt.Errorf("-max-header %d: must be from %d to %d", o.maxHeader, leastHeader, mostHeader)}
 	}
 	return nil
 }
