@@ -1,8 +1,10 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,4 +125,54 @@ func TestQuotaFollowsPolicy(t *testing.T) {
 	if f.worker.Used("nobody") != (job.Quota{}) {
 		t.Error("who has no jobs uses something")
 	}
+}
+
+// Who is refused all the time keeps nobody else from being served: a start of bob's takes
+// some times as long while alice floods the worker, not for as long as she goes on.
+func TestFloodServesOthers(t *testing.T) {
+	f := newFixture(t, nil)
+	f.quotas(`{"users":{"alice":{"jobs":1}}}`)
+	alice, bob := f.client("alice", operator), f.client("bob", operator)
+	f.start(alice, "exec sleep 1000")
+	usual := f.medianRun(bob)
+
+	var flood sync.WaitGroup
+	var refused atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	for kind, spec := range map[string]httpapi.Spec{
+		httpapi.TypeQuota:       {Argv: []string{"true"}},
+		httpapi.TypeInvalidSpec: {Argv: slices.Repeat([]string{"true"}, 70<<10)},
+		httpapi.TypeTooLarge:    {Argv: []string{"true", strings.Repeat("x", httpapi.MaxBody)}},
+	} {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				_, err := alice.Start(ctx, spec, "")
+				if p, ok := errors.AsType[*httpapi.Problem](err); (!ok || p.Type != kind) && ctx.Err() == nil {
+					t.Errorf("%v, want %s", err, kind)
+					return
+				}
+				refused.Add(1)
+			}
+		})
+	}
+	flooded := f.medianRun(bob)
+	stop()
+	flood.Wait()
+	t.Logf("a job took %v, and %v beside %d refusals", usual, flooded, refused.Load())
+	if flooded > 30*usual {
+		t.Errorf("a job takes %v instead of %v", flooded, usual)
+	}
+}
+
+// medianRun returns how long a short job usually takes, from its start to its end.
+func (f *fixture) medianRun(c *httpapi.Client) time.Duration {
+	f.Helper()
+	var times []time.Duration
+	for range 9 {
+		begin := time.Now()
+		f.ended(c, f.start(c, "exit 0").ID)
+		times = append(times, time.Since(begin))
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }
