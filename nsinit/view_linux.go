@@ -30,9 +30,15 @@ func wholeView(base int, attr uint64) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
+	if len(names) > maxNames {
+		return view{}, fmt.Errorf("root directory: %d entries, more than %d: each is a mount", len(names), maxNames)
+	}
 	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(notShown, name) })
 	return view{base, names, attr}, nil
 }
+
+// maxNames bounds the mounts of a root whose content is somebody else's.
+const maxNames = 256
 
 // notShown are the names in the job's root that it has of its own, or that none
 // has.
