@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -136,11 +135,7 @@ func (r refusal) Error() string { return string(r) }
 // leads to. Nothing is outside of "/".
 func (g PathGrant) open(name string) (*os.File, error) {
 	if g.Path == "/" {
-		name, err := filepath.EvalSymlinks(name)
-		if err != nil {
-			return nil, err
-		}
-		return nsinit.OpenPath(name)
+		return openReal(name)
 	}
 	dir, err := nsinit.OpenPath(g.Path)
 	if errors.Is(err, unix.ELOOP) {
@@ -184,7 +179,7 @@ func (w *Worker) checkSource(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range append(w.cfg.Private, w.cfg.StateDir) {
+	for _, name := range slices.Concat(w.cfg.Private, []string{w.cfg.StateDir}) {
 		private, err := locatePath(name)
 		if errors.Is(err, os.ErrNotExist) {
 			continue

@@ -112,6 +112,7 @@ func TestOptions(t *testing.T) {
 		{"network", func(s *job.Spec) { s.Net = "host" }, "readlink /proc/self/ns/net; pwd; test -r /etc/resolv.conf -o ! -e " + resolvConf(t) + " && echo names", hostNet + "\n/scratch\nnames\n"},
 		{"user", func(s *job.Spec) { s.User = someUser }, "id -u; id -G; pwd; echo x > f && stat -c %u:%g f; echo $HOME", someUser + "\n" + someUser + "\n/scratch\n" + someUser + ":" + someUser + "\n/scratch\n"},
 		{"user namespace", func(s *job.Spec) { s.Userns = true }, "wc -l < /proc/self/uid_map; echo x > f && id -un && stat -c %U f; readlink /proc/self/ns/net | grep -c '" + hostNet + "'", "2\njob\njob\n0\n"},
+		{"user namespace and network", func(s *job.Spec) { s.Userns, s.Net = true, "host" }, "readlink /proc/self/ns/net; wc -l < /proc/self/uid_map", hostNet + "\n2\n"},
 		{"user namespace and user", func(s *job.Spec) { s.Userns, s.User = true, someUser }, "id -u; grep -c " + someUser + " /proc/self/uid_map", someUser + "\n1\n"},
 		{"bind", func(s *job.Spec) { s.Binds = []job.Bind{{Source: dir, Target: "/data"}} }, "cat /data/f; (echo x > /data/g) 2>/dev/null || echo read-only", "shown\nread-only\n"},
 		{"bind to write to", func(s *job.Spec) { s.Binds = []job.Bind{{Source: dir, Target: "/data", Write: true}} }, "echo x > /data/written && cat /data/written", "x\n"},
@@ -413,5 +414,37 @@ func TestStateByAnotherMount(t *testing.T) {
 		if err := unix.Unmount(alias, 0); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestExposeOwnFiles: what every job would see is refused as what one asks for is.
+func TestExposeOwnFiles(t *testing.T) {
+	kerneltest.Root(t)
+	parent := publicDir(t)
+	link := filepath.Join(publicDir(t), "link")
+	symlink(t, parent, link)
+	mkdir(t, parent+"/shown")
+	for dir, refused := range map[string]bool{parent: true, link + "/state": true, parent + "/state/jobs": true, parent + "/shown": false} {
+		w, err := job.Open(job.Config{StateDir: parent + "/state", CgroupRoot: cgroupRoot(), AllowMissingControllers: true, Expose: []string{dir}})
+		if err == nil {
+			err = w.Shutdown(t.Context())
+		}
+		if e, ok := errors.AsType[*job.FieldError](err); ok != refused || ok && e.Problem != workersOwn || !refused && err != nil {
+			t.Errorf("-expose %s: %v", dir, err)
+		}
+	}
+}
+
+// TestWideRoot: a root whose content is a client's cannot be more mounts than is good
+// for the machine.
+func TestWideRoot(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	dir := publicDir(t)
+	for i := range 300 {
+		mkdir(t, filepath.Join(dir, fmt.Sprint(i)))
+	}
+	_, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: isolationSpec("true", rootfs(dir)), Permit: everything()})
+	if e, ok := errors.AsType[*job.StartError](err); !ok || e.Stage != "root" || !strings.Contains(e.Message, "301 entries, more than 256") {
+		t.Errorf("%v, want it refused for its 301 entries", err)
 	}
 }

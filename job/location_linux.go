@@ -17,12 +17,18 @@ type location struct {
 	path string // from the root of the file system
 }
 
-func locatePath(name string) (location, error) {
+// openReal opens what name leads to by whatever links. It is for names that no client
+// has chosen, or one who may have all there is.
+func openReal(name string) (*os.File, error) {
 	name, err := filepath.EvalSymlinks(name)
 	if err != nil {
-		return location{}, err
+		return nil, err
 	}
-	f, err := nsinit.OpenPath(name)
+	return nsinit.OpenPath(name)
+}
+
+func locatePath(name string) (location, error) {
+	f, err := openReal(name)
 	if err != nil {
 		return location{}, err
 	}
@@ -71,4 +77,20 @@ func findMount(mountinfo, id string) (hostMount, error) {
 		}
 	}
 	return hostMount{}, fmt.Errorf("no such mount: %w", os.ErrNotExist)
+}
+
+// checkExpose refuses to show every job what no Permit can give one.
+func (w *Worker) checkExpose() error {
+	for _, dir := range w.cfg.Expose {
+		f, err := openReal(dir)
+		if err != nil {
+			return fmt.Errorf("exposed directory: %w", err)
+		}
+		err = w.checkSource(f)
+		f.Close()
+		if err != nil {
+			return &FieldError{"exposed directory", quote(dir), err.Error()}
+		}
+	}
+	return nil
 }

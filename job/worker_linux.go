@@ -80,6 +80,9 @@ func Open(cfg Config) (_ *Worker, err error) {
 	if w.state, err = openStateDir(cfg.StateDir); err != nil {
 		return nil, err
 	}
+	if err := w.checkExpose(); err != nil {
+		return nil, err
+	}
 	if w.boot, err = bootID(); err != nil {
 		return nil, err
 	}
