@@ -105,7 +105,8 @@
 //
 // With Config.Spare one is made in advance, in its own namespaces and cgroups, and
 // waits for the next job: it holds nothing of any job, serves one, and ends with
-// the worker. One that has missed a mount of the host is not used.
+// the worker. One that has missed a mount of the host is not used, and none for a job
+// that asks for another root, network or a user namespace.
 //
 // # Concurrency
 //

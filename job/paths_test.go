@@ -45,6 +45,34 @@ func TestHostPath(t *testing.T) {
 	}
 }
 
+// TestHostPathElsewhere: what a job asks for of the host changes where its paths lead.
+func TestHostPathElsewhere(t *testing.T) {
+	host := Spec{Profile: ProfileHost}
+	root := Spec{Rootfs: "/srv/root", Binds: []Bind{{Source: "/srv/data", Target: "/data"}, {Source: "/srv/other", Target: "/data/other"}}}
+	binds := Spec{Binds: []Bind{{Source: "/srv/data", Target: "/usr/share"}}}
+	for _, tt := range []struct {
+		spec       Spec
+		name, want string
+	}{
+		{host, "/scratch", "/scratch"},
+		{host, "/home/../var", "/var"},
+		{root, "/data", "/srv/data"},
+		{root, "/data/a", "/srv/data/a"},
+		{root, "/data/other/a", "/srv/other/a"},
+		{root, "/usr/lib", "/srv/root/usr/lib"},
+		{root, "/data2", "/srv/root/data2"},
+		{root, "/scratch/a", "/state/jobs"},
+		{root, "/tmp/a", ""},
+		{root, "/", ""},
+		{binds, "/usr/share/a", "/srv/data/a"},
+		{binds, "/usr/lib", "/usr/lib"},
+	} {
+		if got, err := tt.spec.hostPath(tt.name, "/state/jobs", nil); got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%+v: %q: %q, %v, want %q", tt.spec, tt.name, got, err, tt.want)
+		}
+	}
+}
+
 func TestCheckExposed(t *testing.T) {
 	for _, dir := range []string{"/srv", "/srv/data", "/home/a b", "/opt", "/usr/local", "/running", "/tmpx"} {
 		if err := checkExposed(dir); err != nil {

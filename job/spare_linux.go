@@ -55,7 +55,8 @@ func (w *Worker) setup(s *Spec, g *given) nsinit.Setup {
 	n := nsinit.Setup{ReadOnly: slices.Concat(hostDirs, w.cfg.Expose), Late: s.lateRoot(), HostNet: s.hostNet()}
 	if n.HostNet {
 		// Names are looked up as on the host; this is often a link to a file in /run.
-		if name, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
+		name, err := filepath.EvalSymlinks("/etc/resolv.conf")
+		if err == nil && !slices.ContainsFunc(n.ReadOnly, func(dir string) bool { return below(name, dir) }) {
 			n.ReadOnly = append(n.ReadOnly, name)
 		}
 	}

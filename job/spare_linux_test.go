@@ -68,6 +68,26 @@ func TestSpare(t *testing.T) {
 	jobs.Wait()
 }
 
+// TestSpareKept: a job that cannot use what is ready leaves it to the next that can.
+func TestSpareKept(t *testing.T) {
+	dir := t.TempDir()
+	w := openWorker(t, dir)
+	spare := filepath.Base(awaitSpare(t, dir))
+	for _, change := range []func(*job.Spec){
+		func(s *job.Spec) { s.Net = "host" },
+		func(s *job.Spec) { s.Userns = true },
+		func(s *job.Spec) { s.Binds = []job.Bind{{Source: "/usr", Target: "/data"}} },
+		func(s *job.Spec) { s.Profile, s.User = "host", someUser },
+	} {
+		if j, _ := runPermitted(t, w, isolationSpec("exit 3", change), everything()); j.ID == spare || verdict(j) != "exited 3" {
+			t.Errorf("job %s, verdict %q, with %s ready", j.ID, verdict(j), spare)
+		}
+	}
+	if j, _ := runPermitted(t, w, isolationSpec("exit 3", func(s *job.Spec) { s.User = someUser }), everything()); j.ID != spare {
+		t.Errorf("job %s of another user, want %s, which was ready", j.ID, spare)
+	}
+}
+
 // TestSpareKilled: a start does without what was ready and is no more.
 func TestSpareKilled(t *testing.T) {
 	dir := t.TempDir()

@@ -116,7 +116,8 @@ type Spec struct {
 }
 
 // A Bind shows a file or directory of the host to a job. What is mounted below it
-// is not part of it.
+// is not part of it. What a job makes there belongs to its user: the one of its own
+// is another job's when its files are gone, so that what is to stay wants a User.
 type Bind struct {
 	Source string `json:"source"`          // absolute path on the host
 	Target string `json:"target"`          // absolute path in the job; made, unless what is there already has to have it
