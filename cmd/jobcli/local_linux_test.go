@@ -83,6 +83,7 @@ func TestLocal(t *testing.T) {
 	}{
 		{"streams and code", nil, "out:hello err:oops exit:3", "echo hello; echo oops >&2; exit 3", 3, "hello\n", "oops\n"},
 		{"success", []string{"-q"}, "out:hello", "echo hello", 0, "hello\n", ""},
+		{"all grants", []string{"-q", "-user", "54321", "-net", "host", "-userns", "-bind", "/usr:/opt/usr", "-bind", "/usr:/opt/2:rw"}, "out:hello", "echo hello", 0, "hello\n", ""},
 		{"timeout", []string{"-timeout", "100ms", "-grace", "0s"}, "hold:", "sleep 100", 124, "", "timed_out"},
 		{"not found", []string{"-dir", "/", "nosuchprogram"}, "", "", 127, "", "nosuchprogram"},
 		{"not executable", []string{"/etc"}, "", "", 126, "", "/etc"},
