@@ -125,17 +125,11 @@ func newDirRoot(binds []bind) (r root, err error) {
 	if err := r.fill(v, binds); err != nil {
 		return r, err
 	}
-	if err := unix.Fchdir(int(r.outer)); err != nil {
-		return r, fmt.Errorf("fchdir: %w", err)
-	}
-	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
-		return r, fmt.Errorf("umount /%s: %w", at, err)
-	}
-	return r, nil
+	return r, r.detach(at)
 }
 
 // newHostRoot is newRoot with all that the host has mounted, as it is but for
-// setuid, and a /proc of the job's own.
+// setuid, and a /proc of the job's own in place of the host's.
 func newHostRoot() (r root, err error) {
 	host, err := cloneMount(unix.AT_FDCWD, "/", unix.MOUNT_ATTR_NOSUID) // outer is not among it yet
 	if err != nil {
@@ -147,10 +141,24 @@ func newHostRoot() (r root, err error) {
 	if err := r.mountJob(func() (mount, error) { return host, nil }); err != nil {
 		return r, err
 	}
+	if err := r.detach("job/" + ownProc.at); err != nil && errno(err) != unix.EINVAL { // not a mount
+		return r, err
+	}
 	if err := attachNew(r.job, ownProc.at, ownProc.make); err != nil {
 		return r, err
 	}
 	return r, maskProc(r.job)
+}
+
+// detach takes off what is mounted at path below outer, with all that is on it.
+func (r *root) detach(path string) error {
+	if err := unix.Fchdir(int(r.outer)); err != nil {
+		return fmt.Errorf("fchdir: %w", err)
+	}
+	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("umount /%s: %w", path, err)
+	}
+	return nil
 }
 
 // makeOuter mounts outer over the root.

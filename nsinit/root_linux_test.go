@@ -54,8 +54,8 @@ func TestLateRoots(t *testing.T) {
 		}, "echo x > /opt/g && cat /opt/g; (echo x > /usr/g) 2>/dev/null || echo not root", "x\nnot root\n"},
 		{"host", func(fx *fixture, c *nsinit.Config) {
 			c.Root, c.Dir = nsinit.RootHost, "/"
-		}, "pwd; ls -d /sys/kernel /root /dev/shm; ls -A /proc/fs; ps -o comm= | grep -c nsinit; unshare -U true 2>/dev/null || echo refused; stat -c %t:%T /proc/kallsyms; grep -vc nosuid /proc/mounts",
-			"/\n/dev/shm\n/root\n/sys/kernel\n0\nrefused\n1:3\n0\n"},
+		}, "pwd; ls -d /sys/kernel /root /dev/shm; ls -A /proc/fs; ps -o comm= | grep -c nsinit; unshare -U true 2>/dev/null || echo refused; stat -c %t:%T /proc/kallsyms; grep -vc nosuid /proc/mounts; grep -c '^[^ ]* /proc proc ' /proc/mounts",
+			"/\n/dev/shm\n/root\n/sys/kernel\n0\nrefused\n1:3\n0\n1\n"},
 		{"user namespace", func(fx *fixture, c *nsinit.Config) {
 			fx.setup.UserUID, fx.setup.UserGID = uid, uid
 		}, "tr -s ' ' < /proc/self/uid_map | sed 's/^ //'; id -u; id -G; echo x > f; stat -c %u f; stat -c '%F %t:%T' /dev/null /dev/tty /dev/urandom; head -c 3 /dev/zero | wc -c; unshare -U true 2>/dev/null || echo refused; grep Cap /proc/self/status | grep -vc 0000000000000000",
