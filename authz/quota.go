@@ -26,7 +26,7 @@ type Quota struct {
 // the administrator knows, and each job has limits of its own.
 var builtinQuota = Quota{
 	Jobs:      128,      // half of the calculates that a worker takes by itself; some 128 MiB for their nsinits
-	KeptJobs:  16384,    // a quarter of the user ids that a worker has by itself
+	KeptJobs:  16384,    // a quarter of the user ids that a worker has by itself; more than it keeps of jobs that are over
 	SpecBytes: 64 << 20, // 4 KiB for each of those
 }
 

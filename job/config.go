@@ -47,10 +47,10 @@ type Config struct {
 	ReserveBytes, MaxStateBytes int64
 
 	// KeepAge, KeepJobs and KeepBytes bound the jobs that are over and still
-	// known: for how long, how many, and how much their files take. Beyond
-	// it the one that ended first is removed first; 0 means no bound. Whatever
-	// they say a job is kept for KeepLeast, so that whoever waits for its end
-	// can read how it ended; 0 means DefaultKeepLeast.
+	// known: for how long, how many, and how much their files take; 0 means no
+	// bound. Beyond the last two the owner whose jobs take most loses the one
+	// that ended first. Whatever they say a job is kept for KeepLeast, so that
+	// whoever waits for its end can read how it ended; 0 means DefaultKeepLeast.
 	KeepAge   time.Duration
 	KeepJobs  int
 	KeepBytes int64

@@ -82,8 +82,8 @@
 // is written when that is possible again; until then it is only in memory, and the next
 // worker finds it out from the exit file.
 //
-// Of the jobs that are over the worker keeps as many as Config says, and forgets the one
-// that ended first first, by the same way as Remove. A Reader that is open reads on to the
+// Of the jobs that are over the worker keeps as many as Config says, and forgets the others,
+// those first of which an owner has most, by the same way as Remove. A Reader that is open reads on to the
 // true end.
 //
 // # Standard input

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -10,7 +11,7 @@ import (
 )
 
 // A keeper looks after the jobs that are over: it removes those that are not to
-// be kept, the one that ended first first, and puts on the disk what that did
+// be kept, and puts on the disk what that did
 // not take when they ended.
 type keeper struct {
 	w    *Worker
@@ -114,29 +115,65 @@ func (k *keeper) retain(now time.Time) (next time.Time) {
 	}
 	over := k.over()
 	slices.SortFunc(over, func(a, b *task) int { return a.endedAt.Compare(*b.endedAt) })
-	jobs, bytes := len(over), int64(0)
-	if c.KeepBytes != 0 {
-		for _, t := range over {
-			bytes += t.diskBytes()
+	for c.KeepAge != 0 && len(over) > 0 && next.IsZero() {
+		if next = k.expire(over[0], c.KeepAge, now, "age"); next.IsZero() {
+			over = over[1:]
 		}
 	}
-	for _, t := range over {
-		keep, why := c.KeepAge, "age"
-		switch {
-		case c.KeepJobs != 0 && jobs > c.KeepJobs:
-			keep, why = 0, "count"
-		case c.KeepBytes != 0 && bytes > c.KeepBytes:
-			keep, why = 0, "bytes"
-		case c.KeepAge == 0:
-			return time.Time{}
+	for _, bound := range []struct {
+		most  int64
+		weigh func(*task) int64
+		why   string
+	}{
+		{int64(c.KeepJobs), func(*task) int64 { return 1 }, "count"},
+		{c.KeepBytes, (*task).diskBytes, "bytes"},
+	} {
+		if bound.most == 0 {
+			continue
 		}
-		if end := t.endedAt.Add(max(keep, c.KeepLeast)); end.After(now) {
-			return end
+		for _, t := range excess(over, bound.most, bound.weigh) {
+			if end := k.expire(t, 0, now, bound.why); !end.IsZero() {
+				next = earlier(next, end)
+				break // those that follow are to go after it only
+			}
+			over = slices.DeleteFunc(over, func(o *task) bool { return o == t })
 		}
-		jobs, bytes = jobs-1, bytes-t.size.Load()
-		k.remove(t, why)
 	}
+	return next
+}
+
+// expire removes t if it has been over for keep, and returns the zero time; or returns
+// when it will have been. Whatever keep is, KeepLeast is the least.
+func (k *keeper) expire(t *task, keep time.Duration, now time.Time, why string) time.Time {
+	if end := t.endedAt.Add(max(keep, k.w.cfg.KeepLeast)); end.After(now) {
+		return end
+	}
+	k.remove(t, why)
 	return time.Time{}
+}
+
+// excess returns those of over, in the order of their ends, that have to go so that what is
+// left weighs most at most, and the order in which they go: whose jobs weigh most loses the
+// oldest first, so that nobody's jobs drive out another's who keeps less.
+func excess(over []*task, most int64, weigh func(*task) int64) []*task {
+	since := make(map[*task]int64)   // what it and the later jobs of its owner weigh
+	owners := make(map[string]int64) // what an owner's weigh
+	var total int64
+	for _, t := range slices.Backward(over) {
+		n := weigh(t)
+		owners[t.owner] += n
+		since[t] = owners[t.owner]
+		total += n
+	}
+	order := slices.Clone(over)
+	slices.SortStableFunc(order, func(a, b *task) int { return cmp.Compare(since[b], since[a]) })
+	for i, t := range order {
+		if total <= most {
+			return order[:i]
+		}
+		total -= weigh(t)
+	}
+	return order
 }
 
 func (k *keeper) remove(t *task, why string) {

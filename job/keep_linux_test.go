@@ -98,6 +98,36 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// TestRetentionIsFair: of several owners the one that keeps most loses jobs first: nobody
+// can have another's output removed by running jobs of their own.
+func TestRetentionIsFair(t *testing.T) {
+	for name, limits := range map[string]func(*job.Config){
+		"jobs":  func(c *job.Config) { c.KeepJobs = 3 },
+		"bytes": func(c *job.Config) { c.KeepBytes = 3 << 20 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w := openWorker(t, dir, noSpare, eager(limits))
+			e, err := w.Events(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(map[string][]string)
+			for _, owner := range []string{"bob", "alice", "alice", "alice", "alice"} {
+				j, _, err := w.Start(t.Context(), job.StartOptions{Owner: owner, Spec: sh("head -c 800000 /dev/zero | tr '\\0' x")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wait(t, w, j.ID)
+				ended[owner] = append(ended[owner], j.ID)
+			}
+			if got := removed(t, e, 2); !slices.Equal(got, ended["alice"][:2]) {
+				t.Errorf("removed %v of alice's %v and bob's %v", got, ended["alice"], ended["bob"])
+			}
+		})
+	}
+}
+
 // TestRetentionByAge: a job goes when its time has come, without another one that
 // ends, and also where it ended under an earlier worker.
 func TestRetentionByAge(t *testing.T) {
