@@ -140,6 +140,9 @@ func (o *outputStream) end(f stream.Frame) error {
 	if f.Reason == stream.EndShutdown {
 		return errShutdown
 	}
+	if f.Reason == stream.EndComplete && j.State != Ended {
+		return job.ErrNotFound // it has been removed: better no end than an untrue one
+	}
 	h := o.w.Header()
 	h.Set("Job-State", string(j.State))
 	if j.Verdict != nil && j.Verdict.Code != nil {

@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"jobworker/authz"
 	"jobworker/httpapi"
+	"jobworker/job"
 	"jobworker/stream"
 )
 
@@ -101,6 +103,40 @@ func TestStuckReader(t *testing.T) {
 		f.logs.await(t, "stream cut", stuck.Header.Get("Request-Id"))
 		if n, err := io.Copy(io.Discard, stuck.Body); err == nil {
 			t.Errorf("%s: the one that did not read: %d bytes and no error", proto, n)
+		}
+	}
+}
+
+// A job that is removed while its output is being sent is never said to run when all of
+// that has been sent: the lines end with its verdict, the plain bytes are cut off.
+func TestRemovedWhileSent(t *testing.T) {
+	const size = 16 << 20
+	f := newFixture(t, func(c *httpapi.Config) {
+		c.Worker = newWorker(t, c.Log, func(c *job.Config) { c.KeepJobs, c.KeepLeast = 1, 1 })
+	})
+	alice := f.client("alice", operator)
+	removed, err := f.worker.Events(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, proto := range protocols {
+		c := f.plain(proto, f.identity("alice", 0, operator))
+		j := f.start(alice, "head -c 16777216 /dev/zero | tr '\\0' 'x'")
+		lines, raw := f.open(t.Context(), c, follow, j.ID), f.open(t.Context(), c, follow+"&format=raw", j.ID)
+		f.ended(alice, j.ID)
+		f.start(alice, "true")
+		for gone := false; !gone; { // nobody has read to the end by then
+			events, err := removed.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			gone = slices.ContainsFunc(events, func(e job.Event) bool { return e.Type == job.JobRemoved && e.Job == j.ID })
+		}
+		if b, err := io.ReadAll(lines.Body); err != nil || !strings.Contains(string(b[len(b)-500:]), `"reason":"exited","code":0`) {
+			t.Errorf("%s: lines end with %q, %v", proto, b[max(0, len(b)-200):], err)
+		}
+		if n, err := io.Copy(io.Discard, raw.Body); err == nil {
+			t.Errorf("%s: %d bytes end as if they were all, with %v", proto, n, raw.Trailer)
 		}
 	}
 }
