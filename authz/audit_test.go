@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"jobworker/authz"
 )
@@ -61,24 +62,38 @@ func TestAuditCannotBeForged(t *testing.T) {
 	}
 }
 
-// Whatever is in a line, a terminal shows it as one line, as it is, and it decodes to what it was.
+// hostile has what a terminal obeys, what breaks a line, and what reorders one.
+const hostile = "a\r\n\t\x00\x1b[2J\x7f\u0085\u009b31m\u2028\u2029\u202e\u2066\ufeff\U000e0041é😀 \\u202e\"}"
+
 func TestLogIsPrintable(t *testing.T) {
-	const evil = "a\r\n\t\x00\x1b[2J\x7f\u0085\u009b31m\u2028\u2029\u202e\u2066\ufeff\U000e0041é😀 \\u202e\"}"
-	var buf bytes.Buffer
-	authz.NewAudit(slog.New(authz.LogHandler(&buf))).Log(t.Context(), authz.Decision{Object: evil})
-	text := strings.TrimSuffix(buf.String(), "\n")
-	for _, r := range text {
-		if !unicode.IsPrint(r) {
-			t.Errorf("%U in %q", r, text)
-		}
-	}
-	var line struct{ Job string }
-	if err := json.Unmarshal([]byte(text), &line); err != nil || line.Job != evil {
-		t.Errorf("%q, %v, want %q", line.Job, err, evil)
-	}
+	text := checkPrintable(t, hostile)
 	if !strings.Contains(text, "é😀") {
 		t.Errorf("what can be read is escaped: %s", text)
 	}
+}
+
+// checkPrintable logs s, in which whoever shows the line finds nothing but printable
+// characters, and whoever decodes it finds s.
+func checkPrintable(t *testing.T, s string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	slog.New(authz.LogHandler(&buf)).Info("m", "s", s)
+	text := strings.TrimSuffix(buf.String(), "\n")
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			t.Fatalf("%U in %q", r, text)
+		}
+	}
+	var line struct{ S string }
+	if err := json.Unmarshal([]byte(text), &line); err != nil || utf8.ValidString(s) && line.S != s {
+		t.Fatalf("%q, %v, want %q", line.S, err, s)
+	}
+	return text
+}
+
+func FuzzLogHandler(f *testing.F) {
+	f.Add(hostile)
+	f.Fuzz(func(t *testing.T, s string) { checkPrintable(t, s) })
 }
 
 func TestAuditEvent(t *testing.T) {
