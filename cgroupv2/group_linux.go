@@ -158,10 +158,16 @@ func (g *Group) openDir(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// PayloadPIDs returns the processes of the payload, as this process's PID namespace
-// numbers them, in no certain order. A group that is gone is fs.ErrNotExist.
-func (g *Group) PayloadPIDs() ([]int, error) {
-	s, err := readAt(g.tree.jobs, g.file(payloadName+"/cgroup.procs"))
+// InitPIDs returns the processes in the cgroup of the job's PID 1, as this process's PID
+// namespace numbers them: none once that has ended, for a zombie is not listed. A group
+// that is gone is fs.ErrNotExist.
+func (g *Group) InitPIDs() ([]int, error) { return g.pids(initName) }
+
+// PayloadPIDs returns the processes of the payload, in no certain order, as InitPIDs does.
+func (g *Group) PayloadPIDs() ([]int, error) { return g.pids(payloadName) }
+
+func (g *Group) pids(name string) ([]int, error) {
+	s, err := readAt(g.tree.jobs, g.file(name+"/cgroup.procs"))
 	if gone(err) {
 		err = fs.ErrNotExist
 	}
