@@ -24,7 +24,8 @@
 // # The worker
 //
 // A Worker is ready or unready, and Start is refused in the latter; Terminate makes it
-// refuse for good. Nothing of that touches jobs that run: Drain and Shutdown end them.
+// refuse for good. Nothing of that touches jobs that run: Drain and Shutdown end them,
+// and Leave leaves them to the next worker.
 //
 // What happens to jobs and to the worker is an [Event]. The newest are kept in memory,
 // in a ring; a reader (Events) is a position in it, so that publishing waits for nobody
@@ -44,19 +45,43 @@
 // # Files
 //
 // A worker's state directory is private to root and to one worker at a time,
-// which holds a lock on it:
+// which holds a lock on it, and one on its cgroup:
 //
 //	lock
 //	jobs/<id>/record.json   the spec, the owner, the state, the verdict
 //	          output.jsonl  the output, in the format of package stream
-//	          exit.json     how the main process ended, written by nsinit
+//	          exit.json     a line when the main process was executed, one when it ended, by nsinit
+//	          stop.jsonl    what has been asked of a job that is being stopped
 //	          control       FIFO, through which nsinit gets signals to forward
 //	          stdin         FIFO, through which it gets the input of a job that has one
+//	          stdin.count   FIFO, through which it answers how much that was
 //	          scratch/      the job's /scratch, where it is not a tmpfs; it goes when the job does
 //
 // The record of a job is renamed into place before its first process exists,
 // or knows of it, so that whoever comes after a crash knows of every job there
-// can be. A directory without a record is one of which no job came.
+// can be. An empty directory is one of which no job came. Records and the lines of
+// exit.json and stop.jsonl carry a version and a checksum: a newer worker reads what an
+// older one has written, and none believes what it cannot read. Such a job is set aside:
+// nothing of it is touched, the log says why, and its user id, which the group of its
+// directory tells too, is given to no other.
+//
+// # When the worker dies
+//
+// Jobs go on without a worker, and their output is recorded. The next worker of the
+// state directory takes them over:
+//
+//	its nsinit lives       as if nothing had been: followers go on at their offset, timeouts
+//	                       count from the start, and what was being stopped goes on to be
+//	it has ended           the verdict is what it says in exit.json and what its cgroup
+//	                       says, which is removed only when the record is on disk
+//	the program was not    start_failed: the start call has not been answered
+//	executed
+//
+// A process is taken for a job's nsinit only when its number, its start time, its boot and
+// its cgroup all agree; it is then held by a pidfd. Of a job that ran when the system was
+// restarted nothing is left: it is lost. Cgroups, processes and directories of starts that
+// were not finished are removed; cgroups of whose names the state directory does not know
+// are somebody else's, and left alone.
 //
 // # Isolation
 //
@@ -91,7 +116,9 @@
 // A job's input is /dev/null, or with Spec.Stdin a pipe. [Worker.Stdin] takes it
 // for one writer at a time, and says how much has been accepted: a byte is accepted
 // when it is in the FIFO, from where nsinit passes it on whatever becomes of the
-// writer or the worker. A job that does not read holds its writer at some 2 MiB.
+// writer or the worker. So it is nsinit that knows how many there were after the death
+// of a worker, and the next one asks it. A job that does not read holds its writer at
+// some 2 MiB.
 // Only [Stdin.End] is the end of the input: a writer that breaks off leaves it open,
 // and the next one goes on where it was. When no process of the job can read the
 // input any more, or the job is over, the writer is told; what was accepted and not

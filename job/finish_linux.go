@@ -15,51 +15,76 @@ import (
 	"jobworker/stream"
 )
 
-// finish closes the books of a job whose nsinit has ended, in this order:
+// finish closes the books of a job whose nsinit has ended, and reports whether it has:
+// the worker may leave before the last process is gone. In this order:
 //
 //	no process left      cgroup.events: populated 0
-//	usage measured       before the cgroup goes
-//	cgroup removed
+//	usage measured
 //	exit frame appended  the log is complete, and on disk
 //	record written       on disk
+//	cgroup removed       only now: until then it knows how the job ended
 //	state published      then done closed and events published, by the caller
 //
 // What goes wrong is logged, and the next step taken: a job has to end. What the
-// disk did not take is written when it does.
-func (t *task) finish() { t.closeBooks(t.cleanUp()) }
-
-// closeBooks makes the end of a job that has no process any more known.
-func (t *task) closeBooks(usage Usage) {
-	e := t.readExit()
-	end := &ending{e, t.finalRecord(e, usage)}
+// disk did not take is written when it does, and the cgroup stays as long. After a crash
+// on the way the next worker does it again, with the same result.
+func (t *task) finish() bool {
+	usage, empty := t.measure()
+	if !empty {
+		return false
+	}
+	end := t.closeBooks(usage)
 	if t.write(end) != nil {
 		t.unsaved.Store(end)
+	} else {
+		t.removeGroup()
 	}
 	t.show(end.record)
+	return true
+}
+
+// closeBooks finds out how a job ended that has no process any more.
+func (t *task) closeBooks(usage Usage) *ending {
+	f := t.readExit()
+	t.complain("read exit file", f.err)
+	if f.exit != nil && f.exit.LogError != "" {
+		t.complain("record output", errors.New(f.exit.LogError))
+	}
+	return &ending{f.exit, t.finalRecord(f, usage)}
 }
 
 // write puts the end of the log and the record on the disk. What it could not is
 // in the log of the worker.
 func (t *task) write(end *ending) error {
-	n, logErr := t.endLog(end.exit, end.record)
+	logErr := t.endLog(end.exit, end.record)
 	t.complain("end log", logErr)
-	end.record.OutputBytes = n
 	err := t.writeFinal(end.record)
 	t.complain("write record", err)
 	return errors.Join(logErr, err)
 }
 
+func (t *task) removeGroup() {
+	if t.group != nil {
+		t.complain("remove cgroup", removeGroup(t.group))
+	}
+}
+
 // finalRecord describes the job as it ended.
-func (t *task) finalRecord(e *nsinit.Exit, usage Usage) *record {
+func (t *task) finalRecord(f exitFile, usage Usage) *record {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	end := time.Now().UTC()
-	if e != nil {
-		end = e.Time
+	if f.exit != nil {
+		end = f.exit.Time
+		t.startedAt = &f.start.Time // not known yet if that worker died meanwhile
 	}
-	v := t.judge(e, usage)
-	return &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
-		Boot: t.w.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, StdinBytes: t.input.accepted, Verdict: &v}
+	v := t.judge(f, usage)
+	r := &record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Ended, Spec: t.spec, UID: t.uid,
+		Boot: t.boot, CreatedAt: t.created, StartedAt: t.startedAt, EndedAt: &end, Limits: t.limits, Usage: usage, StdinBytes: t.input.accepted, Verdict: &v}
+	if f.exit != nil && t.input.unknown {
+		r.StdinBytes = f.exit.StdinBytes
+	}
+	return r
 }
 
 // show makes r what everyone sees of the job, all at once.
@@ -78,11 +103,14 @@ func (t *task) complain(what string, err error) {
 	}
 }
 
-// cleanUp waits until the job's cgroup is empty, measures and removes it. The
+// measure waits until the job's cgroup is empty and returns what was used in it. The
 // kernel ends a PID namespace with its PID 1 (pid_namespaces(7)), so this is
 // short, unless a process is stuck in the kernel: then it is said, and waited
-// for.
-func (t *task) cleanUp() Usage {
+// for, until the worker leaves; empty is false then.
+func (t *task) measure() (usage Usage, empty bool) {
+	if t.group == nil {
+		return Usage{}, true
+	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), lastResort)
 		err := t.group.WaitEmpty(ctx)
@@ -94,47 +122,50 @@ func (t *task) cleanUp() Usage {
 			break
 		}
 		t.complain("wait for the end of all processes", errors.Join(err, t.group.KillAll()))
+		if t.isLeft() {
+			return Usage{}, false
+		}
 	}
 	usage, err := t.group.Usage()
 	t.complain("measure usage", err)
 	t.mu.Lock()
 	t.usage, t.measured = usage, true
 	t.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), lastResort)
-	defer cancel()
-	t.complain("remove cgroup", t.group.Remove(ctx))
-	return usage
+	return usage, true
 }
 
 // sigKill is SIGKILL, as the OOM killer sends it.
 const sigKill = 9
 
-// readExit returns what nsinit wrote about the end of the main process, or nil.
-func (t *task) readExit() *nsinit.Exit {
-	b, err := os.ReadFile(filepath.Join(t.dir, exitName))
-	if err != nil {
-		t.complain("read exit file", err)
-		return nil
-	}
-	e, ok, err := nsinit.ParseExit(b)
-	t.complain("read exit file", err)
-	if !ok {
-		return nil
-	}
-	if e.LogError != "" {
-		t.complain("record output", errors.New(e.LogError))
-	}
-	return &e
+// An exitFile is what nsinit wrote about the start and the end of the main process,
+// nil for what is not there, and what is wrong with that.
+type exitFile struct {
+	start *nsinit.Report
+	exit  *nsinit.Exit
+	err   error
 }
 
-// judge needs t.mu. It finds the verdict from how the main process ended and
-// what was done to it; where several reasons apply, the first below counts.
-func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
-	if e == nil && t.reason != "" {
-		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit had to be killed: the last of the output may be missing"}
+// started reports whether the program is known to have been executed.
+func (f exitFile) started() bool { return f.start != nil && f.start.Stage == "" }
+
+func (t *task) readExit() (f exitFile) {
+	b, err := os.ReadFile(filepath.Join(t.dir, exitName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return exitFile{} // the start had not come as far
 	}
+	if err != nil {
+		return exitFile{err: err}
+	}
+	f.start, f.exit, f.err = nsinit.ParseExitFile(b)
+	return f
+}
+
+// judge needs t.mu. It finds the verdict from how the main process was started and
+// ended, and what was done to it; where several reasons apply, the first below counts.
+func (t *task) judge(f exitFile, u Usage) Verdict {
+	e := f.exit
 	if e == nil {
-		return Verdict{Reason: Lost, Stage: "nsinit", Error: "nsinit was killed, or could not write how the job ended, or its worker died and the next one killed the job"}
+		return t.judgeUnknown(f)
 	}
 	v := Verdict{Code: e.Code}
 	if e.Signal != 0 {
@@ -155,6 +186,24 @@ func (t *task) judge(e *nsinit.Exit, u Usage) Verdict {
 	return v
 }
 
+// judgeUnknown needs t.mu. It finds the verdict on a job whose nsinit has not said how
+// the main process ended.
+func (t *task) judgeUnknown(f exitFile) Verdict {
+	switch {
+	case f.err != nil:
+		return Verdict{Reason: Lost, Stage: "exit file", Error: f.err.Error()}
+	case t.startedAt == nil && f.start != nil && !f.started():
+		return Verdict{Reason: StartFailed, Stage: f.start.Stage, Error: f.start.Message}
+	case t.startedAt == nil:
+		return Verdict{Reason: StartFailed, Stage: "worker", Error: "the worker died while it started the job"}
+	case t.boot != t.w.boot:
+		return Verdict{Reason: Lost, Stage: "boot", Error: "the system was restarted while the job ran"}
+	case t.reason != "":
+		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit was killed: the last of the output may be missing"}
+	}
+	return Verdict{Reason: Lost, Stage: "nsinit", Error: "nsinit was killed, or could not write how the program ended; the last of the output may be missing"}
+}
+
 // signalName names any signal that can end a process.
 func signalName(n int) string {
 	if s := SignalName(n); s != "" {
@@ -164,34 +213,48 @@ func signalName(n int) string {
 }
 
 // endLog appends the exit frame, after cutting off what a nsinit that was killed
-// left half written, and returns how many bytes of output the log holds.
-func (t *task) endLog(e *nsinit.Exit, r *record) (int64, error) {
-	said := int64(0) // what there was by nsinit
+// left half written, and notes in r how many bytes of output there were. Where it has
+// been appended already, what it told everyone about the end stays true.
+func (t *task) endLog(e *nsinit.Exit, r *record) error {
 	if e != nil {
-		said = e.OutputBytes
+		r.OutputBytes = e.OutputBytes
 	}
-	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND, 0)
+	f, err := os.OpenFile(filepath.Join(t.dir, logName), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		return said, err
+		return err
 	}
 	defer f.Close()
-	next, ended, err := stream.Recover(f)
+	next, exit, err := stream.Recover(f)
 	if err != nil {
-		return max(said, next), err
+		return err
 	}
-	if ended {
-		return next, nil
+	if exit != nil {
+		r.OutputBytes, r.EndedAt, r.Verdict = next, &exit.Time, exit.Verdict
+		return json.Unmarshal(exit.Usage, &r.Usage)
+	}
+	w := stream.NewWriter(f, next)
+	if err := t.beginLog(f, w); err != nil {
+		return err
 	}
 	usage, err := json.Marshal(r.Usage)
 	if err != nil {
-		return next, err
+		return err
 	}
-	w := stream.NewWriter(f, next)
 	if e != nil {
 		// What nsinit could not write, and could not mark either.
-		err = w.Gap(max(0, said-next), cmp.Or(e.Unmarked, stream.GapWriteError))
+		err = w.Gap(max(0, e.OutputBytes-next), cmp.Or(e.Unmarked, stream.GapWriteError))
 	}
-	return w.Offset(), errors.Join(err, w.Exit(*r.EndedAt, *r.Verdict, usage), w.Sync())
+	r.OutputBytes = w.Offset()
+	return errors.Join(err, w.Exit(*r.EndedAt, *r.Verdict, usage), w.Sync())
+}
+
+// beginLog writes the first line of a log that an earlier worker has not begun.
+func (t *task) beginLog(f *os.File, w *stream.Writer) error {
+	st, err := f.Stat()
+	if err != nil || st.Size() > 0 {
+		return err
+	}
+	return w.Start(t.id, t.spec.Argv, t.created)
 }
 
 func (t *task) writeFinal(r *record) error {

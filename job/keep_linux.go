@@ -207,6 +207,7 @@ func (t *task) save() bool {
 		return false
 	}
 	t.unsaved.Store(nil)
+	t.removeGroup()
 	t.w.cfg.Log.Info("the end of the job is on the disk now", "job", t.id)
 	return true
 }

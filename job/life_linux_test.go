@@ -417,19 +417,6 @@ func TestRemoveDeep(t *testing.T) {
 	}
 }
 
-// TestSharedCgroup: a worker ends no job of another that works in the same cgroup.
-func TestSharedCgroup(t *testing.T) {
-	root := cgroupRoot()
-	shared := func(c *job.Config) { c.CgroupRoot, c.UIDCount = root, 100 }
-	a := openWorker(t, t.TempDir(), shared)
-	j := started(t, a, sh("echo ready; exec sleep 1000"))
-	b := openWorker(t, t.TempDir(), shared, func(c *job.Config) { c.UIDBase = job.DefaultUIDBase + 100 })
-	wait(t, b, start(t, b, sh("true")).ID)
-	if j, err := a.Status(j.ID); err != nil || j.State != job.Running {
-		t.Errorf("job of the first worker: %+v, %v", j, err)
-	}
-}
-
 // TestSignalFlood: signals that nobody takes do not stop anybody.
 func TestSignalFlood(t *testing.T) {
 	w := openWorker(t, t.TempDir())

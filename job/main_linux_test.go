@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	nsinit.MaybeRun()
 	if f := helpers[os.Getenv(helperEnv)]; f != nil {
-		if err := f(); err != nil {
+		if err := help(f); err != nil {
 			fmt.Fprintln(os.Stderr, "helper:", err)
 			os.Exit(1)
 		}

@@ -71,6 +71,9 @@ func (t *task) protections() (*Protections, error) {
 // process has more rights than the one that it comes from. A process of somebody
 // else's that has got a number of the list meanwhile has another parent.
 func (t *task) mainProcess() (*os.Root, error) {
+	if t.proc == nil {
+		return nil, fmt.Errorf("main process of job %s: %w", t.id, fs.ErrNotExist)
+	}
 	pids, err := t.group.PayloadPIDs()
 	if err != nil {
 		return nil, err

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"jobworker/nsinit"
 )
 
 // recordVersion is the version of the records that this package writes.
@@ -21,7 +23,7 @@ type record struct {
 	ID          string     `json:"id"`
 	Owner       string     `json:"owner"`
 	Key         string     `json:"key,omitempty"`
-	State       State      `json:"state"` // starting or ended: what is between is known by whether nsinit lives
+	State       State      `json:"state"` // starting or ended: what is between is known by exit.json, stop.jsonl and whether nsinit lives
 	Spec        Spec       `json:"spec"`
 	UID         uint32     `json:"uid"`
 	Boot        string     `json:"boot"` // of /proc/sys/kernel/random/boot_id
@@ -44,7 +46,7 @@ const (
 // old one or the new one; so does a power cut, if synced says to wait for the
 // disk first. The file is returned open, for syncRecord.
 func (r *record) write(dir string, synced bool) (*os.File, error) {
-	b, err := json.Marshal(r)
+	line, err := nsinit.Seal(r)
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
 	}
@@ -53,7 +55,7 @@ func (r *record) write(dir string, synced bool) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
 	}
-	if _, err := f.Write(append(b, '\n')); err != nil {
+	if _, err := f.Write(line); err != nil {
 		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
 	}
 	if synced {
@@ -99,11 +101,24 @@ func readRecord(dir string) (*record, error) {
 	return r, nil
 }
 
+// errNewer is why a record is left to the program that wrote it.
+var errNewer = errors.New("was written by a newer version of this program, which can read it")
+
 // parseRecord reads what write has written, and nothing else: a damaged record
 // must not give a job to another owner, or its user id to another job.
 func parseRecord(b []byte) (*record, error) {
+	var any struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &any); err == nil && any.Version > recordVersion {
+		return nil, fmt.Errorf("version %d: %w", any.Version, errNewer)
+	}
+	object, err := nsinit.Unseal(b)
+	if err != nil {
+		return nil, err
+	}
 	var r record
-	dec := json.NewDecoder(bytes.NewReader(b))
+	dec := json.NewDecoder(bytes.NewReader(object))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
 		return nil, err

@@ -1,194 +1,19 @@
 package job_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"jobworker/cgroupv2"
 	"jobworker/internal/kerneltest"
 	"jobworker/job"
-	"jobworker/nsinit"
-	"jobworker/stream"
 )
-
-// helperEnv names the helper that this test binary is to be, instead of tests.
-const helperEnv = "JOB_TEST_HELPER"
-
-// helpers are other programs that the tests need.
-var helpers = map[string]func() error{"worker": helpWorker}
-
-// crashed are the jobs that the helper "worker" leaves behind.
-type crashed struct {
-	Ended   string // over
-	Running string // writes, and goes on
-	Orphan  string // goes on until its FIFO "go" is written to, and then exits 7
-	Sum     string // a calculate, stopped by SIGSTOP
-}
-
-// helpWorker opens a worker as its arguments say, starts jobs, says which, and
-// waits to be killed.
-func helpWorker() error {
-	ctx := context.Background()
-	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true, Spare: true})
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, script := range []string{
-		"echo over; exit 5",
-		"trap '' TERM; setsid sleep 1000 & echo ready; while :; do echo tick; sleep .01; done",
-		"mkfifo go; echo ready; read line < go; echo last words; exit 7",
-	} {
-		j, _, err := w.Start(ctx, job.StartOptions{Owner: "alice", Key: script, Spec: sh(script)})
-		if err != nil {
-			return err
-		}
-		r, err := w.Output(j.ID, stream.Query{Follow: true})
-		if err != nil {
-			return err
-		}
-		for lines := []byte(nil); !bytes.Contains(lines, []byte(`"output"`)); {
-			if lines, err = r.Next(ctx); err != nil {
-				return err
-			}
-		}
-		ids = append(ids, j.ID)
-	}
-	if _, err := w.Wait(ctx, ids[0]); err != nil {
-		return err
-	}
-	sum, _, err := w.Start(ctx, job.StartOptions{Owner: "alice", Spec: job.CalculateSpec(1, "late")})
-	if err == nil {
-		err = w.Signal(sum.ID, "STOP", "")
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(crashed{ids[0], ids[1], ids[2], sum.ID}); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
-}
-
-// crash runs the helper "worker" until its jobs run, calls meanwhile, and kills
-// it.
-func crash(t *testing.T, state, root string, meanwhile func()) crashed {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), exe, state, root)
-	cmd.Env = append(os.Environ(), helperEnv+"=worker")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var c crashed
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &c)
-	}
-	if err == nil {
-		meanwhile()
-	}
-	if err := errors.Join(err, cmd.Process.Kill()); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); cmd.ProcessState.Exited() {
-		t.Fatalf("helper: %v, want it killed", err)
-	}
-	return c
-}
-
-// TestCrash kills a worker with SIGKILL while its jobs run, and opens another on
-// what it left.
-func TestCrash(t *testing.T) {
-	kerneltest.Root(t)
-	dir, root := t.TempDir(), cgroupRoot()
-	state := filepath.Join(dir, "state")
-	cfg := job.Config{StateDir: state, CgroupRoot: root, AllowMissingControllers: true}
-	ids := crash(t, state, root, func() {
-		w, err := job.Open(cfg)
-		if err == nil {
-			t.Fatal(errors.Join(errors.New("two workers have one state directory"), w.Shutdown(t.Context())))
-		}
-		if want := "open worker: state directory " + state + ": in use by another worker"; err.Error() != want {
-			t.Errorf("second worker: %v, want %s", err, want)
-		}
-	})
-	t.Cleanup(func() { removeTree(t, root) }) // after the worker below is shut down
-	endOrphan(t, root, ids.Orphan, func() error {
-		return os.WriteFile(filepath.Join(state, "jobs", ids.Orphan, "scratch", "go"), []byte("go\n"), 0)
-	})
-	endOrphan(t, root, ids.Sum, func() error {
-		return nsinit.Signal(filepath.Join(state, "jobs", ids.Sum, "control"), int(unix.SIGCONT))
-	})
-
-	w := openWorker(t, dir, func(c *job.Config) { *c = cfg })
-	for _, tt := range []struct{ id, verdict, output string }{
-		{ids.Ended, "exited 5", "over\n"},
-		{ids.Orphan, "exited 7", "ready\nlast words\n"},
-		{ids.Running, "lost ", "ready\ntick\n"},
-		{ids.Sum, "exited 0", "late\n"},
-	} {
-		j := status(t, w, tt.id)
-		if j.State != job.Ended || verdict(j) != tt.verdict || j.EndedAt == nil {
-			t.Errorf("job %+v, verdict %q, want %q", j, verdict(j), tt.verdict)
-		}
-		if out := output(t, w, tt.id, ""); !strings.HasPrefix(out, tt.output) || int64(len(out)) != j.OutputBytes {
-			t.Errorf("job %s wrote %.100q, %d of %d bytes, want %q", tt.id, out, len(out), j.OutputBytes, tt.output)
-		}
-		checkLog(t, dir, j)
-	}
-	checkNoProcess(t, root)
-	if entries, err := os.ReadDir(filepath.Join(state, "jobs")); err != nil || len(entries) != 4 {
-		t.Errorf("directories of jobs: %v, %v, want four", entries, err)
-	}
-	if v := status(t, w, ids.Running).Verdict; v.Stage != "nsinit" || v.Error == "" || v.Code != nil {
-		t.Errorf("verdict of the job that was killed: %+v", v)
-	}
-	checkEnds(t, w, ids)
-	checkForgotten(t, w, ids)
-}
-
-// checkEnds fails unless the ends that nobody has seen are the worker's first events.
-func checkEnds(t *testing.T, w *job.Worker, ids crashed) {
-	t.Helper()
-	got := make(map[string]string)
-	list := until(t, all(t, w), job.WorkerReady)
-	for _, e := range list[:len(list)-1] {
-		got[e.Job] = words([]job.Event{e})
-	}
-	want := map[string]string{ids.Running: "job.ended lost", ids.Orphan: "job.ended exited", ids.Sum: `job.ended exited "late"`}
-	if !maps.Equal(got, want) || len(list) != len(want)+1 {
-		t.Errorf("events of the ends: %v, want %v", got, want)
-	}
-}
 
 // openTree opens a tree of cgroups that is there, and takes no part of it away
 // when it is closed.
@@ -212,25 +37,6 @@ func removeTree(t *testing.T, root string) {
 	}
 }
 
-// endOrphan ends a job that no worker looks after, and waits until it has.
-func endOrphan(t *testing.T, root, id string, end func() error) {
-	t.Helper()
-	if err := end(); err != nil {
-		t.Fatal(err)
-	}
-	tree := openTree(t, root)
-	defer tree.Close()
-	g, err := tree.Group(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	if err := g.WaitEmpty(ctx); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // checkNoProcess fails if a process is in the cgroup or a cgroup of a job below
 // it.
 func checkNoProcess(t *testing.T, root string) {
@@ -243,31 +49,6 @@ func checkNoProcess(t *testing.T, root string) {
 	events, err := os.ReadFile(filepath.Join(tree.Path(), "cgroup.events"))
 	if err != nil || !strings.Contains(string(events), "populated 0") {
 		t.Errorf("cgroup.events %q, %v, want no process", events, err)
-	}
-}
-
-// checkForgotten removes the jobs of an earlier worker, whose keys are known
-// until then.
-func checkForgotten(t *testing.T, w *job.Worker, ids crashed) {
-	t.Helper()
-	j := status(t, w, ids.Ended)
-	again, existing, err := w.Start(t.Context(), job.StartOptions{Owner: j.Owner, Key: j.Argv[2], Spec: sh(j.Argv[2])})
-	if err != nil || !existing || again.ID != j.ID {
-		t.Errorf("start with the key of job %s: %s, %v, %v", j.ID, again.ID, existing, err)
-	}
-	for _, id := range []string{ids.Ended, ids.Running, ids.Orphan, ids.Sum} {
-		if _, err := w.Stop(t.Context(), id, job.StopOptions{}); err != nil {
-			t.Errorf("stop: %v", err)
-		}
-		if err := w.Signal(id, "TERM", "bob"); !errors.Is(err, job.ErrEnded) {
-			t.Errorf("signal: %v, want ErrEnded", err)
-		}
-		if err := w.Remove(t.Context(), id, "bob"); err != nil {
-			t.Errorf("remove: %v", err)
-		}
-	}
-	if jobs, _, err := w.List(job.Filter{}); err != nil || len(jobs) != 0 {
-		t.Errorf("left in the list: %v, %v", jobs, err)
 	}
 }
 

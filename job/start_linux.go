@@ -96,7 +96,7 @@ func (w *Worker) admit(o StartOptions, live Quota, full error) (t *task, spare *
 	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
 		return nil, nil, false, ErrBusy
 	}
-	t = &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: live, created: time.Now().UTC(), state: Starting,
+	t = &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: live, created: time.Now().UTC(), boot: w.boot, state: Starting,
 		started: make(chan struct{}), done: make(chan struct{})}
 	if err := o.Quota.check(w.used[o.Owner], live.plus(t.keptCharge(), 1)); err != nil {
 		return nil, nil, false, err
@@ -268,25 +268,29 @@ func (t *task) begin(proc *nsinit.Process, group *cgroupv2.Group, limits Limits)
 }
 
 // jobFiles are the files of a job that is being started.
-type jobFiles struct{ record, log, exit, control, stdin *os.File }
+type jobFiles struct{ record, log, exit, control, stdin, count *os.File }
 
 // close closes those that are open. nsinit has its own by now.
 func (f *jobFiles) close() {
-	for _, f := range []*os.File{f.record, f.log, f.exit, f.control, f.stdin} {
+	for _, f := range []*os.File{f.record, f.log, f.exit, f.control, f.stdin, f.count} {
 		f.Close() // of a nil *os.File is an error, and harmless
 	}
 }
 
 // makeRecord makes the job's directory, unless it exists, and its record: nothing
-// else of a job exists without that.
+// else of a job exists without that. The directory's group is the job's, see
+// stateDir.uid; its mode gives that nothing.
 func (t *task) makeRecord(f *jobFiles, exists bool) (err error) {
 	if !exists {
 		if err := os.Mkdir(t.dir, 0o700); err != nil {
 			return err
 		}
 	}
+	if err := os.Chown(t.dir, -1, int(t.uid)); err != nil {
+		return err
+	}
 	r := record{Version: recordVersion, ID: t.id, Owner: t.owner, Key: t.key, State: Starting, Spec: t.spec,
-		UID: t.uid, Boot: t.w.boot, CreatedAt: t.created}
+		UID: t.uid, Boot: t.boot, CreatedAt: t.created}
 	f.record, err = r.write(t.dir, false)
 	return err
 }
@@ -308,6 +312,9 @@ func (t *task) makeFiles(f *jobFiles, g *given) (err error) {
 	}
 	if t.spec.Stdin {
 		if f.stdin, err = nsinit.MakeStdin(filepath.Join(t.dir, stdinName)); err != nil {
+			return err
+		}
+		if f.count, err = nsinit.MakeCount(filepath.Join(t.dir, countName)); err != nil {
 			return err
 		}
 	}
@@ -373,5 +380,5 @@ func (t *task) execute(ctx context.Context, p *place, files *jobFiles, g *given,
 		defer cpuMax.Close()
 	}
 	c.CPUMax = data
-	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin, Root: g.root, Binds: g.binds})
+	return p.start(ctx, c, nsinit.Files{Log: files.log, Exit: files.exit, Control: files.control, CPUMax: cpuMax, Stdin: files.stdin, Count: files.count, Root: g.root, Binds: g.binds})
 }

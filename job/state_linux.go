@@ -131,14 +131,38 @@ func (w *Worker) Drain(ctx context.Context) error {
 }
 
 // Shutdown does what Drain does, and closes the worker; no method may be called
-// after, but for Next of its Events. A second time it returns ErrClosed.
+// after, but for Next of its Events. A second time, or after Leave, it returns ErrClosed.
 func (w *Worker) Shutdown(ctx context.Context) error {
-	w.mu.Lock()
-	closed := w.closed
-	w.closed = true
-	w.mu.Unlock()
-	if closed {
+	if !w.beginClose() {
 		return ErrClosed
 	}
 	return errors.Join(w.Drain(ctx), w.close())
+}
+
+// Leave does what Terminate does and closes the worker, as Shutdown does, but its jobs
+// go on: the next worker of the state directory takes them over. It blocks until those
+// that are being started run and those that are ending are over.
+func (w *Worker) Leave() error {
+	if !w.beginClose() {
+		return ErrClosed
+	}
+	w.Terminate("")
+	var errs []error
+	for _, t := range w.inOrder() {
+		<-t.started // bounded by startTimeout
+		if t.startErr == nil {
+			errs = append(errs, t.leave())
+		}
+	}
+	w.running.Wait()
+	return errors.Join(append(errs, w.close())...)
+}
+
+// beginClose reports whether nobody closes the worker yet.
+func (w *Worker) beginClose() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := !w.closed
+	w.closed = true
+	return first
 }

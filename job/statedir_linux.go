@@ -18,6 +18,7 @@ const (
 	exitName    = "exit.json"
 	controlName = "control"
 	stdinName   = "stdin"
+	countName   = "stdin.count"
 	scratchName = "scratch"
 
 	// trashPrefix marks the directory of a job that is being removed. No id
@@ -45,16 +46,35 @@ func openStateDir(path string) (*stateDir, error) {
 		return nil, err
 	}
 	s := &stateDir{path, lock}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if err == unix.EWOULDBLOCK {
-			err = errors.New("in use by another worker")
-		}
+	if err := lockFor(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory %s: %w", path, err), lock.Close())
 	}
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
+}
+
+// lockFor locks f for this process, until it is closed or the process ends.
+func lockFor(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return errors.New("in use by another worker")
+	}
+	return os.NewSyscallError("flock", err)
+}
+
+// lockCgroup takes the cgroup at path for this worker alone: which jobs in it are of
+// the worker that looks, and which are left over, nobody else could tell.
+func lockCgroup(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFor(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("cgroup %s: %w", path, err), f.Close())
+	}
+	return f, nil
 }
 
 // checkDirs refuses what the administrator named but is not there: nsinit leaves
@@ -141,13 +161,22 @@ func (s *stateDir) remove(id string) error {
 	return removeTree(trash)
 }
 
-// abandoned removes the directory of a job if there is nothing in it, or no more
-// than half a record: no job was ever there. It reports whether it was so.
-func (s *stateDir) abandoned(id string) bool {
-	dir := s.job(id)
-	if _, err := os.Lstat(filepath.Join(dir, recordName)); !errors.Is(err, os.ErrNotExist) {
-		return false
+// unused reports whether there is nothing in the directory of a job, or no more than
+// half a record: no job was ever there.
+func (s *stateDir) unused(id string) (bool, error) {
+	entries, err := os.ReadDir(s.job(id))
+	if err != nil {
+		return false, err
 	}
-	os.Remove(filepath.Join(dir, tempName)) // it may not be there
-	return os.Remove(dir) == nil
+	return len(entries) == 0 || len(entries) == 1 && entries[0].Name() == tempName, nil
+}
+
+// uid returns the user id of the job with an id as the group of its directory says,
+// which makeRecord has set: it has to stay taken even if the record cannot be read.
+func (s *stateDir) uid(id string) (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(s.job(id), &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: s.job(id), Err: err}
+	}
+	return st.Gid, nil
 }

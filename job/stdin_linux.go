@@ -28,15 +28,17 @@ type Stdin struct {
 type input struct {
 	busy     bool // a Stdin has it
 	closed   bool
+	unknown  bool // accepted is, and closed: an earlier worker took the input, see learnInput
 	accepted int64
 }
 
 // Stdin takes the standard input of a job that was started with Spec.Stdin, to go
-// on at offset, the number of bytes accepted so far. It does not block. The end of
-// ctx ends a Write that is blocked. The caller closes the Stdin.
+// on at offset, the number of bytes accepted so far. It does not block, but for a job
+// of an earlier worker whose nsinit has not answered yet how many those are. The end of
+// ctx ends that, and a Write that is blocked. The caller closes the Stdin.
 //
 // It returns ErrNotFound, ErrNoStdin, or a *StdinError with ErrEnded,
-// ErrStdinClosed, ErrStdinBusy or ErrStdinOffset.
+// ErrStdinClosed, ErrStdinBusy, ErrStdinOffset or the cause of ctx's end.
 func (w *Worker) Stdin(ctx context.Context, id string, offset int64) (*Stdin, error) {
 	t, err := w.find(id)
 	if err != nil {
@@ -49,33 +51,65 @@ func (w *Worker) Stdin(ctx context.Context, id string, offset int64) (*Stdin, er
 	if !t.spec.Stdin {
 		return nil, ErrNoStdin
 	}
-	if err := t.takeStdin(offset); err != nil {
+	if err := t.takeStdin(); err != nil {
 		return nil, err
 	}
 	s := &Stdin{t: t, ctx: ctx}
-	if err := s.open(); err != nil {
+	if err := s.open(offset); err != nil {
 		t.giveStdin()
 		return nil, err
 	}
 	return s, nil
 }
 
-// takeStdin gives the caller the input, if offset is where it goes on.
-func (t *task) takeStdin(offset int64) error {
+// takeStdin gives the caller the input, unless somebody has it.
+func (t *task) takeStdin() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in := &t.input
 	switch {
 	case t.state == Ended:
 		return &StdinError{ErrEnded, in.accepted}
-	case in.closed:
-		return &StdinError{ErrStdinClosed, in.accepted}
 	case in.busy:
 		return &StdinError{ErrStdinBusy, in.accepted}
+	}
+	in.busy = true
+	return nil
+}
+
+// learnInput asks nsinit, which has counted, how much of the input has been accepted
+// by earlier workers. Nobody else writes to it meanwhile: the caller has the input.
+func (t *task) learnInput(ctx context.Context) error {
+	t.mu.Lock()
+	unknown := t.input.unknown
+	t.mu.Unlock()
+	if !unknown {
+		return nil
+	}
+	accepted, closed, err := nsinit.AskCount(ctx, filepath.Join(t.dir, controlName), filepath.Join(t.dir, countName))
+	if errors.Is(err, nsinit.ErrStdinClosed) {
+		err = ErrStdinClosed // with the job, which is about to be over
+	}
+	if err != nil {
+		return t.stdinError(err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.input.unknown, t.input.accepted, t.input.closed = false, accepted, closed
+	return nil
+}
+
+// checkStdin reports why the input does not go on at offset, if it does not.
+func (t *task) checkStdin(offset int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in := &t.input
+	switch {
+	case in.closed:
+		return &StdinError{ErrStdinClosed, in.accepted}
 	case in.accepted != offset:
 		return &StdinError{ErrStdinOffset, in.accepted}
 	}
-	in.busy = true
 	return nil
 }
 
@@ -86,7 +120,14 @@ func (t *task) giveStdin() {
 	t.input.busy = false
 }
 
-func (s *Stdin) open() (err error) {
+// open opens the FIFO, if offset is where the input goes on.
+func (s *Stdin) open(offset int64) (err error) {
+	if err := s.t.learnInput(s.ctx); err != nil {
+		return err
+	}
+	if err := s.t.checkStdin(offset); err != nil {
+		return err
+	}
 	s.file, err = nsinit.OpenStdin(filepath.Join(s.t.dir, stdinName))
 	if errors.Is(err, nsinit.ErrStdinClosed) {
 		return s.closed()

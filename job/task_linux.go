@@ -28,14 +28,15 @@ type task struct {
 	dir     string
 	uid     uint32
 	created time.Time
-	charge  Quota // what it counts with until it has ended
+	boot    string // id of the boot in which the job was started
+	charge  Quota  // what it counts with until it has ended
 
 	// started is closed when Start has succeeded or failed. What follows is
 	// set before, and not changed after.
 	started  chan struct{}
 	startErr error
-	proc     *nsinit.Process // nil for a job of an earlier worker
-	group    *cgroupv2.Group // nil for a job of an earlier worker
+	proc     *nsinit.Process // nil for a job whose nsinit had ended when this worker was opened: it is as good as over
+	group    *cgroupv2.Group // nil for a job that has none any more
 	limits   Limits          // in force
 
 	done chan struct{} // closed when the job is over, after everything about it is final
@@ -43,6 +44,10 @@ type task struct {
 	removal sync.Mutex             // held while files of a job that is over are being removed, or written after all
 	size    atomic.Int64           // of its files, once it is over and they were counted
 	unsaved atomic.Pointer[ending] // of a job that is over: what the disk did not take
+
+	// stops is held by one stop request at a time, so that what is on file about
+	// them has their order.
+	stops sync.Mutex
 
 	// mu guards the rest, which the task's goroutine changes, and Start and
 	// Stop while it waits for nsinit.
@@ -56,6 +61,7 @@ type task struct {
 	askedAt     time.Time // since when
 	by          string    // who stops it
 	killed      bool      // the payload has been killed
+	left        bool      // the worker leaves the job to the next one
 	usage       Usage     // final, once measured
 	measured    bool
 	outputBytes int64
@@ -139,41 +145,6 @@ func (t *task) matches(f Filter) bool {
 	return t.state == f.State
 }
 
-// requestStop begins to end a job that has started.
-func (t *task) requestStop(reason string, o StopOptions) error {
-	name := o.Signal
-	if name == "" {
-		name = t.spec.stopSignal()
-	}
-	sig, err := ParseSignal(name)
-	if err != nil {
-		return &FieldError{"signal", quote(name), err.Error()}
-	}
-	grace := t.spec.grace()
-	if o.Grace != nil {
-		grace = time.Duration(*o.Grace)
-	}
-	if grace < 0 || grace > maxGrace {
-		return &FieldError{"grace", grace.String(), "must be from 0s to 24h"}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == Ended {
-		return nil
-	}
-	first := t.state == Running
-	if first {
-		t.state, t.reason, t.by, t.askedAt = Stopping, reason, o.By, time.Now()
-	}
-	if at := time.Now().Add(grace); t.killAt.IsZero() || at.Before(t.killAt) {
-		t.killAt = at
-	}
-	if first || o.Signal != "" {
-		err = t.send(sig, o.By)
-	}
-	return errors.Join(err, t.arm())
-}
-
 // signal sends sig to the main process of a job that has started.
 func (t *task) signal(sig int, by string) error {
 	t.mu.Lock()
@@ -220,42 +191,75 @@ func (t *task) kill() {
 	}
 }
 
-// arm needs t.mu. It has the task's goroutine wake up at the next time at which
-// it has something to do.
+// leave has the task's goroutine end, and the job go on.
+func (t *task) leave() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == Ended {
+		return nil
+	}
+	t.left = true
+	return t.arm()
+}
+
+func (t *task) isLeft() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.left
+}
+
+// arm needs t.mu, and a job that has not ended. It has the task's goroutine wake up at
+// the next time at which it has something to do.
 func (t *task) arm() error {
+	if t.proc == nil {
+		return nil
+	}
 	next := t.killAt
-	if next.IsZero() {
+	switch {
+	case t.left:
+		next = time.Now()
+	case next.IsZero():
 		next = t.timeoutAt
 	}
-	err := t.proc.SetDeadline(next)
-	if errors.Is(err, os.ErrClosed) {
-		return nil // nsinit has been reaped
-	}
-	return err
+	return t.proc.SetDeadline(next)
 }
 
 // supervise is the goroutine of a job: it waits until nsinit has ended, does
 // what falls due until then, and closes the books.
 func (t *task) supervise() {
 	defer t.w.running.Done()
+	if t.proc != nil {
+		defer t.proc.Close()
+		if left := t.await(); left {
+			return
+		}
+	}
+	if !t.finish() {
+		return
+	}
+	t.w.count(t, -1)
+	t.end()
+	t.removeScratch()
+}
+
+// await returns when nsinit has ended, or when the job is left to the next worker.
+func (t *task) await() (left bool) {
 	for {
 		err := t.proc.Wait()
 		if err == nil {
-			break
+			return false
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			// Nothing is known of the process any more, but the end of
 			// its cgroup still is: finish waits for it.
 			t.w.cfg.Log.Error("wait for job", "job", t.id, "err", err)
-			break
+			return false
+		}
+		if t.isLeft() {
+			return true
 		}
 		t.due()
 	}
-	t.finish()
-	t.proc.Close()
-	t.w.count(t, -1)
-	t.end()
-	t.removeScratch()
 }
 
 // end lets everyone know that the job is over. It is over for whoever sees the

@@ -21,6 +21,7 @@ type Worker struct {
 	cfg   Config
 	state *stateDir
 	tree  *cgroupv2.Tree
+	lock  *os.File // of the tree's root
 	image *nsinit.Image
 	files *stream.Watcher
 	boot  string // boot id of the system
@@ -49,8 +50,11 @@ type Worker struct {
 	starts map[string]pace     // by owner, of those with a quota on it
 }
 
-// Open makes a Worker of the state directory and the cgroup in cfg. Jobs that
-// an earlier worker left running are ended and recorded as such.
+// Open makes a Worker of the state directory and the cgroup in cfg, which nobody else
+// may be using. Jobs that an earlier worker left running are its own from now on; how
+// those ended that are over is recorded and published. A job whose files cannot be
+// made sense of is set aside: Config.Log gets an error, nothing of it is touched,
+// and its user id stays taken.
 //
 // It returns a *FieldError for a configuration that cannot be right, and a
 // *cgroupv2.MissingError where controllers are missing and cfg does not accept
@@ -89,6 +93,9 @@ func Open(cfg Config) (_ *Worker, err error) {
 	if w.tree, err = cgroupv2.Open(cgroupv2.Config{Root: cfg.CgroupRoot, AllowMissing: cfg.AllowMissingControllers}); err != nil {
 		return nil, err
 	}
+	if w.lock, err = lockCgroup(w.tree.Path()); err != nil {
+		return nil, err
+	}
 	if w.image, err = nsinit.NewImage(); err != nil {
 		return nil, err
 	}
@@ -118,6 +125,9 @@ func (w *Worker) close() error {
 	}
 	if w.tree != nil {
 		errs = append(errs, w.tree.Close())
+	}
+	if w.lock != nil {
+		errs = append(errs, w.lock.Close())
 	}
 	if w.state != nil {
 		errs = append(errs, w.state.close())
@@ -302,6 +312,9 @@ func (w *Worker) Remove(_ context.Context, id, by string) error {
 	t.tell(Event{Type: JobRemoved, By: by})
 	t.removal.Lock()
 	defer t.removal.Unlock()
+	if t.unsaved.Load() != nil {
+		t.removeGroup() // else it is gone
+	}
 	if err := w.state.remove(t.id); err != nil {
 		return fmt.Errorf("remove job: %w", err)
 	}

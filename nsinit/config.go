@@ -51,13 +51,24 @@ const (
 const MaxBinds = 32
 
 // A Report is nsinit's one answer to the daemon: the program has been executed,
-// or why not.
+// or why not. It is also the first line of the exit file, for a daemon that was
+// not there to be answered.
 type Report struct {
+	Version int           `json:"v"`               // 1
 	PID     int           `json:"pid,omitempty"`   // main process, in the job's PID namespace
 	Time    time.Time     `json:"time,omitzero"`   // when the program was executed
+	Init    Identity      `json:"init"`            // of nsinit
+	Clock   time.Duration `json:"clock_ns"`        // Time by the monotonic clock of this boot, see Clock
 	Stage   string        `json:"stage,omitempty"` // how far the start had come; empty for success
 	Errno   syscall.Errno `json:"errno,omitempty"`
 	Message string        `json:"message,omitempty"`
+}
+
+// An Identity tells a process from every other one of the same boot: a number alone
+// may be that of a stranger, once the process is gone.
+type Identity struct {
+	PID   int    `json:"pid"`         // in the daemon's PID namespace
+	Ticks uint64 `json:"start_ticks"` // start time as in /proc/PID/stat, proc_pid_stat(5)
 }
 
 // A StartError is why a program could not be executed.
@@ -70,7 +81,8 @@ type StartError struct {
 // Error returns the message.
 func (e *StartError) Error() string { return e.Message }
 
-// An Exit is how the main process ended. Exactly one of Code and Signal is set.
+// An Exit is how the main process ended, the second line of the exit file. Exactly
+// one of Code and Signal is set.
 type Exit struct {
 	Version     int       `json:"v"` // 1
 	Time        time.Time `json:"time"`
@@ -78,25 +90,56 @@ type Exit struct {
 	Signal      int       `json:"signal,omitempty"`       // that killed it
 	OutputBytes int64     `json:"output_bytes"`           // there were, of both streams
 	OutputLimit bool      `json:"output_limit,omitempty"` // more than Config.Output admits; if it ran still, it was killed for that
+	StdinBytes  int64     `json:"stdin_bytes,omitempty"`  // of input accepted, those that nobody read included
 	Unmarked    string    `json:"unmarked,omitempty"`     // why the last bytes are not in the log, and no gap frame is either
 	LogError    string    `json:"log_error,omitempty"`    // the first there was
 }
 
-// exitVersion is the version of an Exit that this package writes.
+// exitVersion is the version of the lines that this package writes.
 const exitVersion = 1
 
-// ParseExit reads the content of an exit file. Without a complete line there is
-// no Exit, and ok is false: nsinit was killed, or the machine stopped.
-func ParseExit(b []byte) (e Exit, ok bool, err error) {
-	line, _, ok := bytes.Cut(b, []byte("\n"))
+// ParseExitFile reads the content of an exit file. Without a complete first line
+// start is nil, and it is not known whether the program has been executed; without
+// a second one exit is: the program runs, or nsinit was killed, or the machine
+// stopped. An error is that of a line that is whole, and not as it was written; what
+// comes before it is returned with it.
+func ParseExitFile(b []byte) (start *Report, exit *Exit, err error) {
+	first, rest, ok := bytes.Cut(b, []byte("\n"))
 	if !ok {
-		return Exit{}, false, nil
+		return nil, nil, nil
 	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return Exit{}, false, fmt.Errorf("exit file: %w", err)
+	start = new(Report)
+	if err := parseLine(first, start, &start.Version); err != nil {
+		return nil, nil, err
 	}
-	if e.Version != exitVersion || (e.Code == nil) == (e.Signal == 0) {
-		return Exit{}, false, fmt.Errorf("exit file: %q: not an exit of version %d", line, exitVersion)
+	if (start.Stage == "") != (start.PID > 0) {
+		return nil, nil, fmt.Errorf("exit file: %.200q: says neither that the program was executed nor why not", first)
 	}
-	return e, true, nil
+	second, _, ok := bytes.Cut(rest, []byte("\n"))
+	if !ok {
+		return start, nil, nil
+	}
+	exit = new(Exit)
+	if err := parseLine(second, exit, &exit.Version); err != nil {
+		return start, nil, err
+	}
+	if (exit.Code == nil) == (exit.Signal == 0) {
+		return start, nil, fmt.Errorf("exit file: %.200q: has not one cause", second)
+	}
+	return start, exit, nil
+}
+
+// parseLine reads a line without its newline into *v, whose version is *version.
+func parseLine(line []byte, v any, version *int) error {
+	object, err := Unseal(append(line[:len(line):len(line)], '\n'))
+	if err == nil {
+		err = json.Unmarshal(object, v)
+	}
+	if err == nil && *version != exitVersion {
+		err = fmt.Errorf("version %d is not %d", *version, exitVersion)
+	}
+	if err != nil {
+		return fmt.Errorf("exit file: %.200q: %w", line, err)
+	}
+	return nil
 }

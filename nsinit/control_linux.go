@@ -20,6 +20,7 @@ const (
 	controlFD              // Files.Control
 	cpuMaxFD               // Files.CPUMax, if Config.CPUMax is not empty
 	stdinFD                // Files.Stdin, if Config.Stdin
+	countFD                // Files.Count, if Config.Stdin
 	rootFD                 // Files.Root, if Config.Root is RootDir
 	imageCopyFD            // of no use there, see Image.clone
 	lastFD      = rootFD
@@ -143,7 +144,7 @@ func explainClone(err error) string {
 }
 
 // MakeControl makes the FIFO at name through which signals reach a job's main
-// process, and CloseStdin nsinit, and opens it for Files.Control: for reading and writing, so that it
+// process, and CloseStdin and AskCount nsinit, and opens it for Files.Control: for reading and writing, so that it
 // never ends (fifo(7)).
 func MakeControl(name string) (*os.File, error) { return makeFIFO(name) }
 

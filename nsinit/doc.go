@@ -14,7 +14,10 @@
 // The daemon and nsinit share one socket, and only until the program has been
 // executed. After that nsinit needs nobody: it records and reaps whether a
 // daemon is there or not, forwards the signals of any daemon that opens the
-// control FIFO, and passes on the input of any that opens the FIFO for that.
+// control FIFO, passes on the input of any that opens the FIFO for that, and tells one
+// that did not start the job how much of it there was (AskCount). A daemon that dies in
+// the middle of a start has either sent the whole of the config, and the program is
+// executed, or not, and nsinit exits; the exit file says which.
 //
 //	daemon                                  nsinit
 //	------                                  ------
@@ -30,6 +33,7 @@
 //	                                        gives up privileges (its thread's)
 //	                                        writes cpu.max
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
+//	                                        writes the Report to the exit file
 //	reads to the end                   ◀──  Report {pid} or {stage,errno,message}, closes
 //	                                        keeps CAP_KILL only
 //	1 to 64 into the control FIFO      ──▶  pidfd_send_signal(main process)

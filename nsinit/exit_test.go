@@ -1,31 +1,73 @@
 package nsinit_test
 
 import (
-	"encoding/json"
+	"bytes"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"jobworker/nsinit"
 )
 
-const exitLine = `{"v":1,"time":"2026-11-21T20:33:28.29Z","code":3,"output_bytes":42}` + "\n"
+// The objects of the lines of an exit file, without their seals.
+const (
+	startObject raw = `{"v":1,"pid":2,"time":"2026-11-21T20:33:28.25Z","init":{"pid":4711,"start_ticks":345678},"clock_ns":3456789000000}`
+	exitObject  raw = `{"v":1,"time":"2026-11-21T20:33:28.29Z","code":3,"output_bytes":42}`
+)
 
-func TestParseExit(t *testing.T) {
+// sealed returns objects as the lines of a file.
+func sealed(t testing.TB, objects ...raw) (b []byte) {
+	t.Helper()
+	for _, o := range objects {
+		var err error
+		if b, err = appendSealed(b, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func appendSealed(b []byte, objects ...any) ([]byte, error) {
+	for _, o := range objects {
+		line, err := nsinit.Seal(o)
+		if err != nil {
+			return b, err
+		}
+		b = append(b, line...)
+	}
+	return b, nil
+}
+
+// raw is JSON already.
+type raw string
+
+func (r raw) MarshalJSON() ([]byte, error) { return []byte(r), nil }
+
+// replace replaces the first old in r.
+func replace(r raw, old, new string) raw { return raw(strings.Replace(string(r), old, new, 1)) }
+
+func TestParseExitFile(t *testing.T) {
 	three, zero := 3, 0
 	for _, tt := range []struct {
-		in   string
+		in   raw
 		want nsinit.Exit // but for Version and Time
 	}{
-		{exitLine, nsinit.Exit{Code: &three, OutputBytes: 42}},
-		{strings.Replace(exitLine, `:3,`, `:0,`, 1), nsinit.Exit{Code: &zero, OutputBytes: 42}},
-		{strings.Replace(exitLine, `"code":3`, `"signal":9`, 1), nsinit.Exit{Signal: 9, OutputBytes: 42}},
-		{strings.Replace(exitLine, `42`, `42,"log_error":"no space"`, 1), nsinit.Exit{Code: &three, OutputBytes: 42, LogError: "no space"}},
-		{strings.Replace(exitLine, `42`, `42,"output_limit":true,"unmarked":"no_space"`, 1), nsinit.Exit{Code: &three, OutputBytes: 42, OutputLimit: true, Unmarked: "no_space"}},
+		{exitObject, nsinit.Exit{Code: &three, OutputBytes: 42}},
+		{replace(exitObject, `:3,`, `:0,`), nsinit.Exit{Code: &zero, OutputBytes: 42}},
+		{replace(exitObject, `"code":3`, `"signal":9`), nsinit.Exit{Signal: 9, OutputBytes: 42}},
+		{replace(exitObject, `42`, `42,"log_error":"no space"`), nsinit.Exit{Code: &three, OutputBytes: 42, LogError: "no space"}},
+		{replace(exitObject, `42`, `42,"output_limit":true,"unmarked":"no_space"`), nsinit.Exit{Code: &three, OutputBytes: 42, OutputLimit: true, Unmarked: "no_space"}},
+		{replace(exitObject, `42`, `42,"stdin_bytes":7,"new":"in a later version"`), nsinit.Exit{Code: &three, OutputBytes: 42, StdinBytes: 7}},
 	} {
-		e, ok, err := nsinit.ParseExit([]byte(tt.in))
-		if err != nil || !ok || e.Time.Nanosecond() != 290e6 || e.Signal != tt.want.Signal || e.OutputBytes != tt.want.OutputBytes || e.LogError != tt.want.LogError ||
+		start, e, err := nsinit.ParseExitFile(sealed(t, startObject, tt.in))
+		if err != nil || start == nil || start.PID != 2 || start.Init != (nsinit.Identity{PID: 4711, Ticks: 345678}) || start.Clock != 3456789*time.Millisecond {
+			t.Errorf("%s: start %+v, %v", tt.in, start, err)
+		}
+		if e == nil || e.Time.Nanosecond() != 290e6 || e.Signal != tt.want.Signal || e.OutputBytes != tt.want.OutputBytes || e.LogError != tt.want.LogError || e.StdinBytes != tt.want.StdinBytes ||
 			e.OutputLimit != tt.want.OutputLimit || e.Unmarked != tt.want.Unmarked {
-			t.Errorf("%s: %+v, %v, %v", tt.in, e, ok, err)
+			t.Errorf("%s: %+v, %v", tt.in, e, err)
+			continue
 		}
 		if (e.Code == nil) != (tt.want.Code == nil) || e.Code != nil && *e.Code != *tt.want.Code {
 			t.Errorf("%s: code %v", tt.in, e.Code)
@@ -33,53 +75,92 @@ func TestParseExit(t *testing.T) {
 	}
 }
 
-// TestParseExitErrors: the message shows the line.
-func TestParseExitErrors(t *testing.T) {
-	for _, in := range []string{
-		"\n", "{}\n", "null\n", "[]\n", "3\n", "x\n", "\x00\n",
-		strings.Replace(exitLine, `"v":1`, `"v":2`, 1),
-		strings.Replace(exitLine, `"code":3`, `"x":3`, 1),
-		strings.Replace(exitLine, `"code":3`, `"code":3,"signal":9`, 1),
-		strings.Replace(exitLine, `"code":3`, `"code":"3"`, 1),
-		strings.Replace(exitLine, `2026`, `26`, 1),
+// TestParseExitFileErrors: the message shows the line, and a good first line counts.
+func TestParseExitFileErrors(t *testing.T) {
+	for _, in := range []raw{
+		`{"v":1}`, `{"v":1,"code":"3"}`,
+		replace(exitObject, `"v":1`, `"v":2`),
+		replace(exitObject, `"code":3`, `"x":3`),
+		replace(exitObject, `"code":3`, `"code":3,"signal":9`),
+		replace(exitObject, `2026`, `26`),
 	} {
-		e, ok, err := nsinit.ParseExit([]byte(in))
-		if err == nil || ok || e != (nsinit.Exit{}) || !strings.HasPrefix(err.Error(), "exit file: ") {
-			t.Errorf("%q: %+v, %v, %v, want an error", in, e, ok, err)
+		start, e, err := nsinit.ParseExitFile(sealed(t, startObject, in))
+		if err == nil || start == nil || e != nil || !strings.HasPrefix(err.Error(), "exit file: ") {
+			t.Errorf("%s: %+v, %+v, %v, want an error", in, start, e, err)
+		}
+		if start, _, err := nsinit.ParseExitFile(sealed(t, in)); err == nil || start != nil {
+			t.Errorf("%s: start %+v, %v, want an error", in, start, err)
+		}
+	}
+	for _, in := range []string{"\n", "{}\n", "null\n", "[]\n", "3\n", "x\n", "\x00\n", string(exitObject) + "\n"} {
+		if start, e, err := nsinit.ParseExitFile([]byte(in)); err == nil || start != nil || e != nil {
+			t.Errorf("%q: %+v, %+v, %v, want an error", in, start, e, err)
 		}
 	}
 }
 
-// TestTornExit: without its newline the line does not count, and is no error.
-func TestTornExit(t *testing.T) {
-	for n := range len(exitLine) {
-		if e, ok, err := nsinit.ParseExit([]byte(exitLine[:n])); ok || err != nil || e != (nsinit.Exit{}) {
-			t.Errorf("%q: %+v, %v, %v, want none", exitLine[:n], e, ok, err)
+// TestDamagedExitFile: a line counts once its newline is there, and a flipped bit is
+// never believed.
+func TestDamagedExitFile(t *testing.T) {
+	whole := sealed(t, startObject, exitObject)
+	first := bytes.IndexByte(whole, '\n')
+	for n := range len(whole) {
+		start, e, err := nsinit.ParseExitFile(whole[:n])
+		if (start != nil) != (n > first) || e != nil || err != nil {
+			t.Errorf("%q: %+v, %+v, %v", whole[:n], start, e, err)
 		}
 	}
-}
-
-// FuzzParseExit: an exit has one cause, and is read as it is written.
-func FuzzParseExit(f *testing.F) {
-	f.Add([]byte(exitLine))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		e, ok, err := nsinit.ParseExit(b)
-		if !ok {
-			if e != (nsinit.Exit{}) {
-				t.Errorf("%q: %+v beside %v", b, e, err)
+	for i := range whole {
+		for bit := range 8 {
+			damaged := bytes.Clone(whole)
+			damaged[i] ^= 1 << bit
+			start, e, err := nsinit.ParseExitFile(damaged)
+			if e != nil || start != nil && i < first || err == nil && damaged[len(whole)-1] == '\n' {
+				t.Errorf("%q: %+v, %+v, %v", damaged, start, e, err)
 			}
+		}
+	}
+}
+
+// FuzzParseExitFile: what is accepted is read as it is written, and has one cause. The
+// input is the objects of two lines: behind a checksum nothing would be found.
+func FuzzParseExitFile(f *testing.F) {
+	f.Add([]byte(startObject), []byte(exitObject))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		nsinit.ParseExitFile(first) // as it is: does not panic
+		in, err := appendSealed(nil, raw(first))
+		if err == nil {
+			in, err = appendSealed(in, raw(second))
+		}
+		start, e, parseErr := nsinit.ParseExitFile(in)
+		if start == nil || e == nil || err != nil {
 			return
 		}
-		if err != nil || (e.Code == nil) == (e.Signal == 0) {
-			t.Errorf("%q: %+v, %v", b, e, err)
+		if (e.Code == nil) == (e.Signal == 0) || (start.PID > 0) != (start.Stage == "") || parseErr != nil {
+			t.Errorf("%s: %+v, %+v, %v", in, start, e, parseErr)
 		}
-		first, err := json.Marshal(e)
+		once, err := appendSealed(nil, start, e)
 		if err != nil {
-			t.Fatalf("%q: %v", b, err)
+			t.Fatalf("%s: %v", in, err)
 		}
-		again, ok, err := nsinit.ParseExit(append(first, '\n'))
-		if second, _ := json.Marshal(again); !ok || err != nil || string(second) != string(first) {
-			t.Errorf("%q\nwritten as %s\nread as %s, %v, %v", b, first, second, ok, err)
+		start, e, err = nsinit.ParseExitFile(once)
+		if err != nil {
+			t.Fatalf("%s\nwritten as %s: %v", in, once, err)
+		}
+		if twice, err := appendSealed(nil, start, e); err != nil || string(twice) != string(once) {
+			t.Errorf("%s\nwritten as %s\nand then as %s, %v", in, once, twice, err)
 		}
 	})
+}
+
+// TestSeal: what is unsealed is what was sealed, even with a seal in it.
+func TestSeal(t *testing.T) {
+	for _, o := range []raw{`{"a":1}`, `{"a":"\n,\"crc32c\":\""}`, raw(bytes.TrimSpace(sealed(t, `{"a":1}`)))} {
+		if got, err := nsinit.Unseal(sealed(t, o)); err != nil || raw(got) != o {
+			t.Errorf("%s: %s, %v", o, got, err)
+		}
+	}
+	if b, err := nsinit.Seal(os.Stdout.Close); err == nil {
+		t.Errorf("a function was sealed as %s", b)
+	}
 }

@@ -42,26 +42,42 @@ func run() error {
 		return fmt.Errorf("close_range: %w", err)
 	}
 	handshake := os.NewFile(handshakeFD, "handshake")
-	p, err := start(handshake)
+	self, p, err := start(handshake)
 	if err == errNoJob {
 		return nil
 	}
-	report := Report{PID: p.pid, Time: time.Now().UTC()}
-	if err != nil {
-		e := startError("config", err)
-		report = Report{Stage: e.Stage, Errno: e.Errno, Message: e.Message}
-	}
-	if reportErr := json.NewEncoder(handshake).Encode(report); reportErr != nil {
-		return fmt.Errorf("report: %w", errors.Join(reportErr, err))
-	}
+	exit := os.NewFile(exitFD, "exit file")
+	r, err := report(exit, self, p, err)
+	// A daemon that died meanwhile is no reason to end a program that runs.
+	json.NewEncoder(handshake).Encode(r)
 	handshake.Close()
 	if err != nil {
-		return nil
+		return nil // the daemon has been told
 	}
 	if err := keepOnlyKill(); err != nil {
 		return err
 	}
-	return supervise(p)
+	return supervise(p, exit)
+}
+
+// report writes the first line of the exit file: how the start went, whose error is
+// given. The line comes before the answer to the daemon, so that a job that was
+// started is known to have been. A program of which nothing can be written down is
+// not left running: the error then says so.
+func report(exit *os.File, self Identity, p payload, err error) (Report, error) {
+	r := Report{Version: exitVersion, PID: p.pid, Time: time.Now().UTC(), Init: self}
+	if err == nil {
+		r.Clock, err = Clock()
+	}
+	if err == nil {
+		err = writeLine(exit, r)
+	}
+	if err != nil {
+		e := startError("config", err)
+		r = Report{Version: exitVersion, Init: self, Stage: e.Stage, Errno: e.Errno, Message: e.Message}
+		writeLine(exit, r) // else only the daemon learns of it
+	}
+	return r, err
 }
 
 // A step is one on the way to the program's first instruction. Its stage is that
@@ -81,24 +97,25 @@ func take(steps []step) error {
 }
 
 // start takes the steps to the program's first instruction: what is the same for
-// all jobs, then, as soon as there is a job, the rest.
-func start(handshake *os.File) (p payload, err error) {
+// all jobs, then, as soon as there is a job, the rest. self is this process.
+func start(handshake *os.File) (self Identity, p payload, err error) {
 	var e early
 	if err := json.Unmarshal([]byte(os.Args[1]), &e); err != nil {
-		return p, fmt.Errorf("read setup: %w", err)
+		return self, p, fmt.Errorf("read setup: %w", err)
 	}
 	var r root
 	filter := assembleFilter()
 	if err := take([]step{
+		{"process", func() (err error) { self, err = identify(); return err }},
 		{"process", resetProcess},
 		{"root", func() (err error) { r, err = e.root(); return err }},
 		{"net", e.raiseLoopback},
 	}); err != nil {
-		return p, err
+		return self, p, err
 	}
 	c, binds, err := receiveConfig(handshake)
 	if err != nil {
-		return p, err
+		return self, p, err
 	}
 	log := stream.NewWriter(os.NewFile(logFD, "log"), 0)
 	err = take([]step{
@@ -110,7 +127,7 @@ func start(handshake *os.File) (p payload, err error) {
 		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
 	})
 	p.log = log
-	return p, err
+	return self, p, err
 }
 
 // root is the root as far as it can be made without a job.
@@ -172,8 +189,8 @@ func applyCPUMax(c Config) error {
 const supervisors = 2
 
 // supervise records the program's output until it has ended, and then says how
-// it did.
-func supervise(p payload) error {
+// it did in the exit file.
+func supervise(p payload, exit *os.File) error {
 	runtime.GOMAXPROCS(supervisors)
 	over, ended, err := pipe()
 	if err != nil {
@@ -187,10 +204,10 @@ func supervise(p payload) error {
 	r := recorder{log: p.log, main: p.pidfd, input: p.input, buf: make([]byte, stream.MaxFrame)}
 	err = r.record(p.outputs, over)
 	e := <-exits
-	e.OutputBytes, e.OutputLimit = r.log.Offset(), r.full
+	e.OutputBytes, e.OutputLimit, e.StdinBytes = r.log.Offset(), r.full, r.input.accepted()
 	_, e.Unmarked = r.log.Owed()
 	if err != nil {
 		e.LogError = err.Error()
 	}
-	return writeExit(os.NewFile(exitFD, "exit file"), e)
+	return errors.Join(writeLine(exit, e), exit.Sync(), exit.Close())
 }

@@ -86,6 +86,7 @@ type fixture struct {
 	exit    string
 	control string
 	stdin   string // FIFO of the input, made by startWithStdin
+	count   string // FIFO of the answers about it
 }
 
 var fixtures atomic.Int32
@@ -183,6 +184,14 @@ func (fx *fixture) read(name string) []byte {
 	b, err := os.ReadFile(name)
 	must(fx.t, err)
 	return b
+}
+
+// exited returns what the exit file says about the end, nil if nothing.
+func (fx *fixture) exited() *nsinit.Exit {
+	fx.t.Helper()
+	_, e, err := nsinit.ParseExitFile(fx.read(fx.exit))
+	must(fx.t, err)
+	return e
 }
 
 // output returns what the log says the job wrote.

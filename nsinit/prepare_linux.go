@@ -9,8 +9,6 @@ import (
 	"io"
 	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Setup is what nsinit needs to begin with, whatever the job. Prepare does not
@@ -48,6 +46,7 @@ type Files struct {
 	Control *os.File // of MakeControl
 	CPUMax  *os.File // cpu.max above the two cgroups; nil with an empty Config.CPUMax
 	Stdin   *os.File // of MakeStdin; nil without Config.Stdin
+	Count   *os.File // of MakeCount; nil without Config.Stdin
 
 	Root  *os.File   // of CloneTree, a directory; nil unless Config.Root is RootDir
 	Binds []*os.File // of CloneTree; as many as Config.Binds
@@ -58,7 +57,7 @@ func (f Files) placed() (fds []int, numbers []byte) {
 	for _, p := range []struct {
 		f  *os.File
 		fd byte
-	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}, {f.Stdin, stdinFD}, {f.Root, rootFD}} {
+	}{{f.Log, logFD}, {f.Exit, exitFD}, {f.Control, controlFD}, {f.CPUMax, cpuMaxFD}, {f.Stdin, stdinFD}, {f.Count, countFD}, {f.Root, rootFD}} {
 		if p.f != nil {
 			fds, numbers = append(fds, int(p.f.Fd())), append(numbers, p.fd)
 		}
@@ -94,15 +93,7 @@ func (im *Image) Prepare(s Setup) (*Spare, error) {
 }
 
 // Ended reports whether the process is no more, for whatever reason.
-func (s *Spare) Ended() bool {
-	ended := false
-	err := s.proc.conn.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		ended = n != 0 || err != nil
-	})
-	return ended || err != nil
-}
+func (s *Spare) Ended() bool { return s.proc.Ended() }
 
 // End ends the process and frees what s holds.
 func (s *Spare) End() error { return errors.Join(s.conn.Close(), s.proc.End()) }
@@ -148,6 +139,6 @@ func (s *Spare) confirm(sent error) error {
 	case r.PID == 0:
 		return &StartError{"config", 0, "nsinit ended before it could start the program"}
 	}
-	s.proc.started = r.Time
+	s.proc.report = r
 	return nil
 }

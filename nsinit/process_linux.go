@@ -13,10 +13,11 @@ import (
 
 // A Process is a running nsinit. It is safe for concurrent use, but for Wait.
 type Process struct {
-	pid     int
-	started time.Time
-	pidfd   *os.File // non-blocking: readable when the process has ended
-	conn    syscall.RawConn
+	pid    int
+	report Report
+	pidfd  *os.File // non-blocking: readable when the process has ended
+	conn   syscall.RawConn
+	orphan bool // another daemon's child: Wait cannot reap it
 }
 
 // namespaces are those nsinit is cloned into. The payload gets its cgroup
@@ -84,6 +85,11 @@ func newProcess(pid, pidfd int) (*Process, error) {
 		_, waitErr := unix.Wait4(pid, nil, 0, nil)
 		return nil, errors.Join(fmt.Errorf("pidfd %d: %w", pid, err), killErr, waitErr, unix.Close(pidfd))
 	}
+	return wrapPidfd(pid, pidfd)
+}
+
+// wrapPidfd takes ownership of pidfd, which is non-blocking.
+func wrapPidfd(pid, pidfd int) (*Process, error) {
 	f := os.NewFile(uintptr(pidfd), "pidfd")
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -96,15 +102,33 @@ func newProcess(pid, pidfd int) (*Process, error) {
 func (p *Process) PID() int { return p.pid }
 
 // Started returns when the job's program was executed.
-func (p *Process) Started() time.Time { return p.started }
+func (p *Process) Started() time.Time { return p.report.Time }
 
 // SetDeadline makes Wait return os.ErrDeadlineExceeded at t, now or later. The
 // zero time means never.
 func (p *Process) SetDeadline(t time.Time) error { return p.pidfd.SetReadDeadline(t) }
 
-// Wait blocks until nsinit has ended, and reaps it. It is the only place that
-// does. How the program ended is in the exit file.
+// Ended reports whether nsinit is no more: then a pidfd is readable, pidfd_open(2).
+func (p *Process) Ended() bool {
+	ended := false
+	err := p.conn.Control(func(fd uintptr) { ended = readable(fd) })
+	return ended || err != nil
+}
+
+// readable reports whether a read of fd would not block, or fd cannot be polled.
+func readable(fd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return n != 0 || err != nil && err != unix.EINTR
+}
+
+// Wait blocks until nsinit has ended, and reaps it, unless it was adopted: then it
+// was left to the system's init. It is the only place that does. How the program
+// ended is in the exit file.
 func (p *Process) Wait() error {
+	if p.orphan {
+		return p.conn.Read(readable)
+	}
 	var werr error
 	err := p.conn.Read(func(fd uintptr) bool {
 		// On a non-blocking pidfd EAGAIN means still running (Linux 5.10).

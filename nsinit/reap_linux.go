@@ -1,8 +1,6 @@
 package nsinit
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -47,15 +45,15 @@ func exitOf(ws unix.WaitStatus) Exit {
 	return e
 }
 
-// writeExit leaves e for whoever asks how the job ended: one line, which counts
-// once its newline is there.
-func writeExit(f *os.File, e Exit) error {
-	b, err := json.Marshal(e)
+// writeLine adds v to the exit file: one line, which counts once its newline is
+// there.
+func writeLine(exit *os.File, v any) error {
+	line, err := Seal(v)
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(append(b, '\n')); err != nil {
+	if _, err := exit.Write(line); err != nil {
 		return fmt.Errorf("write exit file: %w", err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return nil
 }

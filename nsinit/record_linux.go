@@ -70,15 +70,18 @@ func (r *recorder) record(outputs []output, over int) error {
 }
 
 // forward does what the bytes in the control FIFO say: they are signals for the
-// main process, but for one. That it may have ended is the sender's affair.
+// main process, but for two. That it may have ended is the sender's affair.
 func (r *recorder) forward() {
 	n, _ := unix.Read(controlFD, r.buf)
 	for _, sig := range r.buf[:max(n, 0)] {
-		if sig == closeStdin {
+		switch sig {
+		case closeStdin:
 			r.input.end()
-			continue
+		case askCount:
+			r.input.answer()
+		default:
+			unix.PidfdSendSignal(r.main, unix.Signal(sig), nil, 0)
 		}
-		unix.PidfdSendSignal(r.main, unix.Signal(sig), nil, 0)
 	}
 }
 

@@ -38,9 +38,9 @@ func TestExit(t *testing.T) {
 			p := fx.start(tt.script)
 			must(t, p.Wait())
 			fx.empty()
-			e, ok, err := nsinit.ParseExit(fx.read(fx.exit))
-			if err != nil || !ok {
-				t.Fatalf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+			e := fx.exited()
+			if e == nil {
+				t.Fatalf("exit file %q", fx.read(fx.exit))
 			}
 			if e.Signal != tt.signal || tt.signal == 0 && *e.Code != tt.code || e.LogError != "" {
 				t.Errorf("exit file %s, want code %d, signal %d", fx.read(fx.exit), tt.code, tt.signal)
@@ -94,8 +94,9 @@ func TestReports(t *testing.T) {
 				t.Errorf("error %+v, want stage %s, errno %d, %s", err, tt.stage, tt.errno, tt.want)
 			}
 			fx.empty()
-			if log, exit := fx.read(fx.log), fx.read(fx.exit); len(log)+len(exit) > 0 {
-				t.Errorf("log %q and exit file %q of a job that never was", log, exit)
+			start, exit, err := nsinit.ParseExitFile(fx.read(fx.exit))
+			if err != nil || start == nil || start.Stage != tt.stage || start.Message != e.Message || exit != nil || len(fx.read(fx.log)) > 0 {
+				t.Errorf("log %q and exit file %q, %v of a job that never was", fx.read(fx.log), fx.read(fx.exit), err)
 			}
 		})
 	}
@@ -174,8 +175,8 @@ func TestKilled(t *testing.T) {
 	must(t, p.Kill())
 	must(t, p.Wait())
 	fx.empty()
-	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); ok || err != nil {
-		t.Errorf("exit file says %+v, %v", e, err)
+	if e := fx.exited(); e != nil {
+		t.Errorf("exit file says %+v", e)
 	}
 	must(t, p.Kill()) // of what is gone already
 }
@@ -196,9 +197,9 @@ func TestAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	fx.empty()
-	e, ok, err := nsinit.ParseExit(fx.read(fx.exit))
-	if err != nil || !ok || e.Code == nil || *e.Code != 4 {
-		t.Errorf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+	e := fx.exited()
+	if e == nil || e.Code == nil || *e.Code != 4 {
+		t.Errorf("exit file %q", fx.read(fx.exit))
 	}
 	if out := fx.output(); !strings.Contains(out, "go\n") || !strings.Contains(out, "last words\n") || e.OutputBytes != int64(len(out)) {
 		t.Errorf("output %q, %d bytes by the exit file", out, e.OutputBytes)
@@ -223,8 +224,8 @@ func TestControl(t *testing.T) {
 	}
 	must(t, nsinit.Signal(fx.control, 15))
 	must(t, p.Wait())
-	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); err != nil || !ok || e.Code == nil || *e.Code != 6 {
-		t.Errorf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+	if e := fx.exited(); e == nil || e.Code == nil || *e.Code != 6 {
+		t.Errorf("exit file %q", fx.read(fx.exit))
 	}
 	must(t, fx.files.Control.Close())
 	if err := nsinit.Signal(fx.control, 15); err != nil {

@@ -1,6 +1,7 @@
 package nsinit_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -24,8 +25,12 @@ func (fx *fixture) startWithStdin(script string) *nsinit.Process {
 	f, err := nsinit.MakeStdin(fx.stdin)
 	must(fx.t, err)
 	defer f.Close()
+	fx.count = fx.stdin + ".count"
+	count, err := nsinit.MakeCount(fx.count)
+	must(fx.t, err)
+	defer count.Close()
 	c := fx.config(script)
-	c.Stdin, fx.files.Stdin = true, f
+	c.Stdin, fx.files.Stdin, fx.files.Count = true, f, count
 	p, err := fx.launch(fx.t.Context(), c)
 	must(fx.t, err)
 	fx.t.Cleanup(func() { p.Close() })
@@ -166,7 +171,52 @@ func TestStdinClosedByJob(t *testing.T) {
 	must(t, nsinit.CloseStdin(fx.control))
 	must(t, os.WriteFile(fifo, []byte("go\n"), 0))
 	must(t, p.Wait())
-	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); err != nil || !ok || e.Code == nil || *e.Code != 5 {
-		t.Errorf("exit file %q: %v, %v", fx.read(fx.exit), ok, err)
+	if e := fx.exited(); e == nil || e.Code == nil || *e.Code != 5 {
+		t.Errorf("exit file %q", fx.read(fx.exit))
+	}
+}
+
+// asked asserts what nsinit answers about its input.
+func (fx *fixture) asked(accepted int64, closed bool) {
+	fx.t.Helper()
+	ctx, cancel := context.WithTimeout(fx.t.Context(), limit)
+	defer cancel()
+	n, c, err := nsinit.AskCount(ctx, fx.control, fx.count)
+	if err != nil || n != accepted || c != closed {
+		fx.t.Errorf("count of the input: %d, %t, %v, want %d, %t", n, c, err, accepted, closed)
+	}
+}
+
+// TestStdinCount: a daemon that did not write the input learns how much there was,
+// whether the job has read it or not, and after the end too.
+func TestStdinCount(t *testing.T) {
+	fx := newFixture(t)
+	fifo := fx.fifo()
+	p := fx.startWithStdin("read go < fifo; head -c 10 > /dev/null; echo read > fifo; exec sleep 1000")
+	fx.asked(0, false)
+	w, err := nsinit.OpenStdin(fx.stdin)
+	must(t, err)
+	must(t, w.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+	// More than the job's pipe holds: the rest stays in the FIFO.
+	n, err := w.Write(make([]byte, 8<<20))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("write: %d bytes, %v, want the pipes full", n, err)
+	}
+	must(t, w.Close())
+	fx.asked(int64(n), false)
+	must(t, nsinit.CloseStdin(fx.control))
+	fx.asked(int64(n), true)
+	must(t, os.WriteFile(fifo, []byte("go\n"), 0))
+	fx.read(fifo)
+	fx.asked(int64(n), true)
+	must(t, nsinit.Signal(fx.control, int(unix.SIGTERM)))
+	must(t, p.Wait())
+	if e := fx.exited(); e == nil || e.StdinBytes != int64(n) {
+		t.Errorf("exit file %q: want %d bytes of input", fx.read(fx.exit), n)
+	}
+	must(t, fx.files.Control.Close())
+	_, _, err = nsinit.AskCount(t.Context(), fx.control, fx.count)
+	if !errors.Is(err, nsinit.ErrStdinClosed) {
+		t.Errorf("count of an input whose nsinit has ended: %v, want ErrStdinClosed", err)
 	}
 }

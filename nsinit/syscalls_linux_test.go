@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"jobworker/nsinit"
 )
 
 // probeEnv makes this test binary the program that makes the calls of probes.
@@ -77,8 +75,8 @@ func TestSystemCalls(t *testing.T) {
 	p, err := fx.launch(t.Context(), c)
 	must(t, err)
 	must(t, errors.Join(p.Wait(), p.Close()))
-	if e, ok, err := nsinit.ParseExit(fx.read(fx.exit)); err != nil || !ok || e.Code == nil || *e.Code != 0 {
-		t.Fatalf("exit file %s: %v; output %s", fx.read(fx.exit), err, fx.output())
+	if e := fx.exited(); e == nil || e.Code == nil || *e.Code != 0 {
+		t.Fatalf("exit file %s; output %s", fx.read(fx.exit), fx.output())
 	}
 	outside := exec.Command(program)
 	outside.Env = append(os.Environ(), probeEnv+"=1")

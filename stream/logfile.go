@@ -170,6 +170,7 @@ func (l *logFile) walk(pos, stop int64, each func(h header, pos, end int64) erro
 // place is where a log ends.
 type place struct {
 	pos   int64 // after the last intact whole line
+	line  int64 // at its beginning
 	next  int64 // offset after it
 	ended bool  // it is an exit frame
 }
@@ -191,7 +192,7 @@ func (l *logFile) last(stop int64) (p place, err error) {
 				if !ok {
 					return corrupt(pos, h.rest)
 				}
-				p = place{pos: end, next: h.offset + n, ended: h.kind == TypeExit}
+				p = place{pos: end, line: pos, next: h.offset + n, ended: h.kind == TypeExit}
 				return nil
 			})
 		}
@@ -227,21 +228,40 @@ func Next(f *os.File) (int64, error) {
 }
 
 // Recover mends a log left by a crash: it cuts off a torn last line, and what a power cut left of lines there. It
-// returns the offset to go on at and whether the log has its exit frame. f is open for reading and writing, and
+// returns the offset to go on at and the log's exit frame, nil if it has none. f is open for reading and writing, and
 // nothing else writes to it.
-func Recover(f *os.File) (next int64, ended bool, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, false, fmt.Errorf("recover log: %w", err)
+func Recover(f *os.File) (next int64, exit *Frame, err error) {
+	l := newLogFile(f)
+	p, err := l.recover()
+	if err == nil && p.ended {
+		exit, err = l.decode(p)
 	}
-	p, err := newLogFile(f).last(st.Size())
 	if err != nil {
-		return 0, false, fmt.Errorf("recover log: %w", err)
+		return 0, nil, fmt.Errorf("recover log: %w", err)
+	}
+	return p.next, exit, nil
+}
+
+func (l *logFile) recover() (p place, err error) {
+	st, err := l.file.Stat()
+	if err != nil {
+		return p, err
+	}
+	if p, err = l.last(st.Size()); err != nil {
+		return p, err
 	}
 	if p.pos < st.Size() {
-		if err := f.Truncate(p.pos); err != nil {
-			return 0, false, fmt.Errorf("recover log: %w", err)
-		}
+		err = l.file.Truncate(p.pos)
 	}
-	return p.next, p.ended, nil
+	return p, err
+}
+
+// decode reads the last line, an exit frame.
+func (l *logFile) decode(p place) (*Frame, error) {
+	b, err := l.read(make([]byte, p.pos-p.line), p.line, p.pos)
+	if err != nil {
+		return nil, err
+	}
+	f, err := Decode(b)
+	return &f, err
 }

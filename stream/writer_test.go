@@ -104,9 +104,12 @@ func TestRecover(t *testing.T) {
 		for n := range len(whole) + 1 {
 			must(t, os.WriteFile(path, append(whole[:n:n], tail...), 0o600))
 			lines := bytes.Count(whole[:n], []byte("\n"))
-			next, ended, err := stream.Recover(f)
-			if err != nil || next != offsets[lines] || ended != (lines == 5) {
-				t.Fatalf("cut at %d, tail %q: next %d ended %t, %v, want %d", n, tail, next, ended, err, offsets[lines])
+			next, exit, err := stream.Recover(f)
+			if err != nil || next != offsets[lines] || (exit != nil) != (lines == 5) {
+				t.Fatalf("cut at %d, tail %q: next %d, exit %+v, %v, want %d", n, tail, next, exit, err, offsets[lines])
+			}
+			if exit != nil {
+				equalFrames(t, []stream.Frame{*exit}, []stream.Frame{{Type: "exit", Offset: 16, Time: t0, Reason: "exited", Verdict: &stream.Verdict{Reason: "exited"}}})
 			}
 			kept, err := os.ReadFile(path)
 			must(t, err)
@@ -122,8 +125,8 @@ func TestRecoverRefuses(t *testing.T) {
 	for _, s := range []string{"hello\n", strings.Repeat("hello ", 100), golden[0].Argv[0] + "\n" + string(golden[1].Append(nil))} {
 		path, f := create(t)
 		must(t, os.WriteFile(path, []byte(s), 0o600))
-		if next, ended, err := stream.Recover(f); err == nil {
-			t.Errorf("recover %.50q: %d %t", s, next, ended)
+		if next, exit, err := stream.Recover(f); err == nil {
+			t.Errorf("recover %.50q: %d %v", s, next, exit)
 		}
 		if b, err := os.ReadFile(path); err != nil || string(b) != s {
 			t.Errorf("recover %.50q left %.50q, %v", s, b, err)
