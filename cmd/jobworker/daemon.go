@@ -109,7 +109,11 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	told := make(chan struct{}) // closed when the last event is logged, and the last message printed
 	go func() { defer close(told); d.tell() }()
 	signals, err := d.wait(ctx, served)
-	return errors.Join(err, d.shutdown(signals, served, told))
+	end := d.stop
+	if d.keep && signals > 0 {
+		end = d.leave
+	}
+	return errors.Join(err, d.shutdown(end, signals, served, told))
 }
 
 // wait handles signals until one of them, a client or ctx ends the daemon, and
@@ -156,14 +160,13 @@ func (d *daemon) reload() {
 	}
 }
 
-// shutdown stops the jobs and ends the server. The second of all signals cuts it
-// short.
-func (d *daemon) shutdown(signals int, served <-chan error, told <-chan struct{}) error {
+// shutdown does what end does, stop or leave. The second of all signals cuts it short.
+func (d *daemon) shutdown(end func(ctx context.Context, served <-chan error, told <-chan struct{}) error, signals int, served <-chan error, told <-chan struct{}) error {
 	d.notify("STOPPING=1")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- d.stop(ctx, served, told) }()
+	go func() { done <- end(ctx, served, told) }()
 	for {
 		select {
 		case err := <-done:
@@ -192,12 +195,30 @@ func (d *daemon) stop(ctx context.Context, served <-chan error, told <-chan stru
 	err := errors.Join(drained, d.server.Shutdown(drain))
 	<-served
 	err = errors.Join(err, d.worker.Shutdown(jobs))
+	d.awaitMessages(drain, told)
+	return err
+}
+
+// leave ends the answers to clients and the worker, and leaves the jobs to the next
+// daemon.
+func (d *daemon) leave(ctx context.Context, served <-chan error, told <-chan struct{}) error {
+	d.worker.Terminate("")
+	drain, cancel := context.WithTimeout(ctx, drainBound)
+	defer cancel()
+	err := d.server.Shutdown(drain)
+	<-served
+	err = errors.Join(err, d.worker.Leave())
+	d.awaitMessages(drain, told)
+	return err
+}
+
+// awaitMessages returns when the last message is printed, or when ctx ends.
+func (d *daemon) awaitMessages(ctx context.Context, told <-chan struct{}) {
 	select {
 	case <-told:
-	case <-drain.Done():
+	case <-ctx.Done():
 		d.log.Warn("not all events are logged, or not all messages printed: nobody reads them")
 	}
-	return err
 }
 
 // withHint adds to err, if it is a what, what to do about it.

@@ -26,6 +26,7 @@ type options struct {
 	maxHeader int64
 	auditFile string // "" for standard error
 	worker    job.Config
+	keep      bool // jobs, when a signal ends the daemon
 	version   bool
 }
 
@@ -61,7 +62,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.files.Key, "tls-key", "", "`file` with its private key, mode 0600 (required)")
 	fs.StringVar(&o.files.ClientCA, "client-ca", "", "`file` with the CAs that sign clients, PEM (required)")
 	fs.StringVar(&o.files.ClientCRL, "client-crl", "", "`file` with the revocation lists of these CAs, PEM, or one in DER; without it no certificate is revoked")
-	fs.Var((*postQuantum)(&o.files.PostQuantum), "tls-pq", "post-quantum key exchange, X25519MLKEM768: `auto` with all who offer it, or require, to refuse the others")
+	fs.Var(choice{&o.files.PostQuantum, [2]string{"auto", "require"}}, "tls-pq", "post-quantum key exchange, X25519MLKEM768: `auto` with all who offer it, or require, to refuse the others")
 	fs.StringVar(&o.policy, "policy", "", "policy `file`, JSON; without it the groups jobworker:admin, jobworker:operator and jobworker:viewer have their roles")
 	o.maxBody, o.maxHeader = httpapi.MaxBody, httpapi.DefaultHeader
 	fs.Var((*size)(&o.maxBody), "max-body", "most `bytes` of a request's body, other than of a job's input")
@@ -81,7 +82,8 @@ func (o *options) flags() *flag.FlagSet {
 	fs.IntVar(&o.worker.KeepJobs, "keep-jobs", o.worker.KeepJobs, "`number` of jobs that are over to keep; 0: no bound")
 	fs.Var((*size)(&o.worker.KeepBytes), "keep-bytes", "most `bytes` that the files of jobs that are over may take; 0: no bound")
 	fs.Var((*list)(&o.worker.Expose), "expose", "further host `directory` that jobs see, read-only; may be repeated (in the environment: separated by colons)")
-	fs.Var((*unready)(&o.worker.Unready), "initial-state", "`state` to begin in: ready, or unready, which takes no jobs until it is started")
+	fs.Var(choice{&o.worker.Unready, [2]string{string(job.Ready), string(job.Unready)}}, "initial-state", "`state` to begin in: ready, or unready, which takes no jobs until it is started")
+	fs.Var(choice{&o.keep, [2]string{"stop", "keep"}}, "on-shutdown", "what a signal that ends the daemon means for its `jobs`: stop, or keep, which leaves them to the next daemon of the state directory")
 	fs.DurationVar(&o.worker.MaxCalculate, "max-calculate", o.worker.MaxCalculate, "longest `time` that a calculate may take")
 	fs.IntVar(&o.worker.MaxCalculates, "max-calculates", job.DefaultMaxCalculates, "`number` of calculates at once")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
@@ -154,7 +156,8 @@ func envName(flag string) string {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: jobworker -tls-cert FILE -tls-key FILE -client-ca FILE [flags]\n\n"+
 		"Runs jobs for remote clients. SIGHUP reads certificates, revocation lists and policy again;\n"+
-		"SIGTERM and SIGINT stop the jobs, in a minute at most, and end it; a second one ends it at once.\n\n")
+		"SIGTERM and SIGINT stop the jobs, in a minute at most, or with -on-shutdown keep leave\n"+
+		"them running, and end it; a second one ends it at once.\n\n")
 	new(options).flags().VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
 		fmt.Fprintf(w, "  -%s %s\n    \t%s\n", f.Name, name, text)
@@ -180,41 +183,25 @@ func (u *uid) Set(s string) error {
 	return nil
 }
 
-// An unready is whether a worker begins in that state.
-type unready bool
+// A choice is a flag of two words, the second of which sets a bool.
+type choice struct {
+	second *bool
+	words  [2]string
+}
 
-func (u *unready) String() string {
-	if *u {
-		return string(job.Unready)
+func (c choice) String() string {
+	if c.second != nil && *c.second {
+		return c.words[1]
 	}
-	return string(job.Ready)
+	return c.words[0]
 }
 
 // Set implements flag.Value.
-func (u *unready) Set(s string) error {
-	if s != string(job.Ready) && s != string(job.Unready) {
-		return fmt.Errorf("must be %s or %s", job.Ready, job.Unready)
+func (c choice) Set(s string) error {
+	if s != c.words[0] && s != c.words[1] {
+		return fmt.Errorf("must be %s or %s", c.words[0], c.words[1])
 	}
-	*u = s == string(job.Unready)
-	return nil
-}
-
-// A postQuantum is whether that key exchange is required.
-type postQuantum bool
-
-func (p *postQuantum) String() string {
-	if *p {
-		return "require"
-	}
-	return "auto"
-}
-
-// Set implements flag.Value.
-func (p *postQuantum) Set(s string) error {
-	if s != "auto" && s != "require" {
-		return errors.New("must be auto or require")
-	}
-	*p = s == "require"
+	*c.second = s == c.words[1]
 	return nil
 }
 

@@ -22,8 +22,10 @@
 //
 // At SIGHUP the audit log goes on in the file that has its name by then.
 //
-// A client that terminates the worker does what SIGTERM does. A signal after that is
-// the first.
+// With -on-shutdown keep the jobs are not stopped: they go on, and so does the recording
+// of their output, and the next daemon of the state directory takes them over, as it does
+// when this one is killed. A client that terminates the worker always stops them, and
+// does what SIGTERM does otherwise. A signal after that is the first.
 //
 // A service manager that asks for it, in NOTIFY_SOCKET, is told when the worker serves
 // and when it begins to end, sd_notify(3).

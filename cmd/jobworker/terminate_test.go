@@ -43,7 +43,13 @@ const testUIDs = job.DefaultUIDBase + 1<<25
 func startChild(t *testing.T, args ...string) *child {
 	t.Helper()
 	kerneltest.Root(t)
-	c := &child{process: newProcess(t)}
+	return newProcess(t).startChild(t, args...)
+}
+
+// startChild runs the daemon with p's files.
+func (p *process) startChild(t *testing.T, args ...string) *child {
+	t.Helper()
+	c := &child{process: p}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +62,7 @@ func startChild(t *testing.T, args ...string) *child {
 	c.cmd = exec.Command("/proc/self/exe")
 	c.cmd.Args = append(append([]string{"jobworker"}, c.args...), append([]string{"-uid-base", fmt.Sprint(testUIDs), "-uid-count", "100"}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = w, &c.stderr
+	c.cmd.WaitDelay = time.Second // jobs that it leaves have its standard error too
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +175,7 @@ func awaitReady(t *testing.T, s *httpapi.Stream) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(fr.Data) == "ready\n" {
+		if bytes.HasPrefix(fr.Data, []byte("ready\n")) {
 			return
 		}
 	}
@@ -189,6 +196,25 @@ func lastLine(t *testing.T, s *httpapi.Stream) (last string) {
 	}
 }
 
+// cgroups returns the roots of the daemon's tree, on whatever mounts there are.
+func (c *child) cgroups() (roots []string) {
+	c.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		c.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if !strings.Contains(line, " - cgroup2 ") {
+			continue
+		}
+		root := filepath.Join(strings.Fields(line)[4], c.args[slices.Index(c.args, "-cgroup-root")+1])
+		if _, err := os.Stat(root); !os.IsNotExist(err) {
+			roots = append(roots, root)
+		}
+	}
+	return roots
+}
+
 // nothingLeft fails if a daemon that has ended has left more than its records.
 func (c *child) nothingLeft() {
 	c.Helper()
@@ -200,14 +226,8 @@ func (c *child) nothingLeft() {
 	if err != nil || strings.Contains(string(mounts), c.dir) {
 		c.Errorf("mounts below %s, or %v", c.dir, err)
 	}
-	for line := range strings.Lines(string(mounts)) {
-		if !strings.Contains(line, " - cgroup2 ") {
-			continue
-		}
-		root := filepath.Join(strings.Fields(line)[4], c.args[slices.Index(c.args, "-cgroup-root")+1])
-		if _, err := os.Stat(root); !os.IsNotExist(err) {
-			c.Errorf("cgroup %s: %v", root, err)
-		}
+	if roots := c.cgroups(); len(roots) > 0 {
+		c.Errorf("cgroups are left: %q", roots)
 	}
 	status, err := filepath.Glob("/proc/[0-9]*/status")
 	if err != nil || len(status) == 0 {
