@@ -448,3 +448,21 @@ func TestWideRoot(t *testing.T) {
 		t.Errorf("%v, want it refused for its 301 entries", err)
 	}
 }
+
+// TestCalculateElsewhere: the built-in program needs nothing of the root it runs in.
+func TestCalculateElsewhere(t *testing.T) {
+	kerneltest.VM(t) // where this binary is static, as the one that ships
+	w := openWorker(t, t.TempDir())
+	empty := publicDir(t)
+	for _, change := range []func(*job.Spec){
+		rootfs(empty),
+		func(s *job.Spec) { s.Rootfs, s.Userns, s.User = empty, true, someUser },
+		func(s *job.Spec) { s.Profile, s.User = "host", someUser },
+	} {
+		s := job.CalculateSpec(0.001, "done")
+		change(&s)
+		if j, out := runPermitted(t, w, s, everything()); out != "done\n" || verdict(j) != "exited 0" {
+			t.Errorf("%+v: %q, %s", s, out, verdict(j))
+		}
+	}
+}

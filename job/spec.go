@@ -111,7 +111,8 @@ type Spec struct {
 
 	// Userns gives the job a user namespace of its own, in which its user and
 	// root are as on the host, and there are no others: files of other users
-	// are nobody's.
+	// are nobody's. A worker in a container may not be able to: the kernel
+	// refuses the job a /proc (EPERM) where the worker's own is partly covered.
 	Userns bool `json:"userns,omitempty"`
 }
 
