@@ -14,6 +14,11 @@ func resetProcess() error {
 	if err := resetSignals(); err != nil {
 		return err
 	}
+	// Without randomized addresses, for one, an error in a program is easier to
+	// exploit; execve(2) keeps that (personality(2)).
+	if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("personality: %w", errno)
+	}
 	// On this thread: what is looked up with the job's rights must not be
 	// found with the daemon's groups.
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {

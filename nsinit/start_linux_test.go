@@ -158,6 +158,25 @@ func TestSignalsInherited(t *testing.T) {
 	}
 }
 
+// TestPersonalityInherited: a daemon whose addresses are not randomized, as under
+// setarch -R, has jobs whose are.
+func TestPersonalityInherited(t *testing.T) {
+	fx := newFixture(t)
+	runtime.LockOSThread() // it is that of the thread
+	defer runtime.UnlockOSThread()
+	const addrNoRandomize = 0x0040000 // from linux/personality.h
+	old, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, addrNoRandomize, 0, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	p, err := fx.launch(t.Context(), fx.config("cat /proc/self/personality"))
+	unix.RawSyscall(unix.SYS_PERSONALITY, old, 0, 0)
+	must(t, errors.Join(err, p.Wait(), p.Close()))
+	if out := fx.output(); out != "00000000\n" {
+		t.Errorf("the job has the personality %q", out)
+	}
+}
+
 // TestKilled: a nsinit that was killed takes the job with it, and says nothing
 // of its end.
 func TestKilled(t *testing.T) {
