@@ -19,7 +19,7 @@ type Config struct {
 	Env     []string // the whole environment, "K=V", PATH included
 	Dir     string   // working directory, absolute, as the job sees it
 	UID     int      // the job's user, not 0
-	GID     int      // and group
+	GID     int      // and group, not 0 either
 	User    string   // the user's name in the job's passwd; with RootHost the host's files have it
 	Merge   bool     // standard error into standard output's pipe
 	Stdin   bool     // standard input is what comes through Files.Stdin; else it is /dev/null

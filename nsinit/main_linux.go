@@ -162,6 +162,9 @@ func receiveConfig(handshake *os.File) (c Config, binds []bind, err error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, nil, fmt.Errorf("read config: %w", err)
 	}
+	if c.UID == 0 || c.GID == 0 {
+		return c, nil, fmt.Errorf("read config: user %d, group %d: no job runs as root", c.UID, c.GID)
+	}
 	if len(fds) != len(c.Binds) {
 		return c, nil, fmt.Errorf("read config: %d binds for %d places", len(fds), len(c.Binds))
 	}

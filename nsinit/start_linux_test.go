@@ -77,6 +77,9 @@ func TestReports(t *testing.T) {
 		{func(c *nsinit.Config) { c.Dir = "/../job" }, "dir", unix.ENOENT, `dir: "/../job": no such file or directory`},
 		{func(c *nsinit.Config) { c.ScratchDir += "2" }, "root", unix.ENOENT, "scratch2: no such file or directory"},
 		{func(c *nsinit.Config) { c.ID = strings.Repeat("x", 65) }, "net", unix.EINVAL, "sethostname: invalid argument"},
+		{func(c *nsinit.Config) { c.UID = 0 }, "config", 0, "user 0, group 1879048192: no job runs as root"},
+		{func(c *nsinit.Config) { c.GID = 0 }, "config", 0, "user 1879048192, group 0: no job runs as root"},
+		{func(c *nsinit.Config) { c.Binds = []string{"/data"} }, "config", 0, "0 binds for 1 places"},
 		{func(c *nsinit.Config) { c.CPUMax = "max 100000" }, "cgroup", unix.EBADF, `cpu.max: write "max 100000": bad file descriptor`},
 		{func(c *nsinit.Config) { c.Argv = []string{"/scratch/noexec"} }, "exec", unix.ENOEXEC, `exec: "/scratch/noexec": exec format error`},
 	} {
