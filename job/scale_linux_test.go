@@ -20,7 +20,7 @@ import (
 func liveJobs() int {
 	switch vm := os.Getenv("KERNELTEST") == "vm"; {
 	case vm:
-		return 10
+		return 5
 	case raceBuilt():
 		return 100
 	}
@@ -88,7 +88,7 @@ func latency(t *testing.T, w *job.Worker) time.Duration {
 	var took []time.Duration
 	runs := 21
 	if os.Getenv("KERNELTEST") == "vm" {
-		runs = 3
+		runs = 1
 	}
 	for range runs {
 		begin := time.Now()
