@@ -18,12 +18,12 @@ import (
 
 // These tests mount file systems: they run in the virtual machine.
 
-// smallDisk mounts a tmpfs of 12 MiB.
-func smallDisk(t *testing.T) (dir string) {
+// mounted returns a directory with a file system of its own.
+func mounted(t *testing.T, fstype, options string) (dir string) {
 	t.Helper()
 	kerneltest.VM(t)
 	dir = t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=12m"); err != nil {
+	if err := unix.Mount(fstype, dir, fstype, unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -33,6 +33,9 @@ func smallDisk(t *testing.T) (dir string) {
 	})
 	return dir
 }
+
+// smallDisk is what fills up in no time.
+const smallDisk = "size=12m"
 
 // fill takes all the room there is on the disk of dir, until it is let go.
 func fill(t *testing.T, dir string) (letGo func()) {
@@ -105,7 +108,7 @@ func (d *teller) write(n string) {
 // being started without saying so. What is lost is marked when there is room again,
 // also where the job says nothing more, and then everything goes on.
 func TestFullDisk(t *testing.T) {
-	dir := smallDisk(t)
+	dir := mounted(t, "tmpfs", smallDisk)
 	var log bytes.Buffer // read after the worker is gone
 	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	goesOn, a := newTeller(t, w, dir)
@@ -183,7 +186,7 @@ func checkEnd(t *testing.T, dir string, jobs ...job.Job) {
 // that the records of jobs have their room; no job is started until there is more.
 func TestReserveIsLeft(t *testing.T) {
 	const reserve = 4 << 20
-	dir := smallDisk(t)
+	dir := mounted(t, "tmpfs", smallDisk)
 	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.ReserveBytes = reserve })
 	d, j := newTeller(t, w, dir)
 	d.write("12000000")
@@ -207,6 +210,25 @@ func TestReserveIsLeft(t *testing.T) {
 	}
 	if j, _ := run(t, w, sh("true")); verdict(j) != "exited 0" {
 		t.Errorf("after: verdict %q", verdict(j))
+	}
+}
+
+// TestNoHoles: where no holes can be punched a job that is to keep its newest output
+// is refused, with the reason, and nothing else is missed; nor is the reserve where free
+// space is not counted.
+func TestNoHoles(t *testing.T) {
+	dir := mounted(t, "ramfs", "mode=0700")
+	w := openWorker(t, dir, noSpare, func(c *job.Config) { c.ReserveBytes = 1 << 40 })
+	_, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: full(job.KeepNewest, "true")})
+	e, ok := errors.AsType[*job.LimitError](err)
+	if !ok || e.Field != "limits.output_full" || !strings.HasSuffix(e.Reason, "punch hole: operation not supported") || strings.Contains(e.Reason, dir) {
+		t.Errorf("start: %v", err)
+	}
+	if j, out := run(t, w, full(job.EndJob, "echo x; exit 3")); verdict(j) != "exited 3" || out != "x\n" {
+		t.Errorf("verdict %q, output %q", verdict(j), out)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "state", "jobs")); err != nil || len(entries) != 1 {
+		t.Errorf("left of the refused job: %v, %v", entries, err)
 	}
 }
 

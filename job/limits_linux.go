@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"jobworker/cgroupv2"
@@ -114,6 +115,17 @@ func (w *Worker) checkOutput(l Limits) error {
 func (t *task) outputCap() stream.Cap {
 	l := t.w.withOutput(t.spec.Limits)
 	return stream.Cap{Bytes: l.OutputBytes, Newest: l.OutputFull == KeepNewest, Reserve: t.w.cfg.ReserveBytes}
+}
+
+// checkCap returns a *LimitError where the file system of the log cannot do what
+// nsinit will ask of it.
+func (t *task) checkCap(log *stream.Writer) error {
+	c := t.outputCap()
+	err := log.SetCap(c)
+	if e, ok := errors.AsType[*os.PathError](err); ok && c.Newest { // its path is not the client's business
+		return &LimitError{"limits.output_full", fmt.Sprintf("cannot be had here: the file system of the worker's jobs: %s: %v", e.Op, e.Err)}
+	}
+	return err
 }
 
 // inForce describes the limits that the kernel has, in the words of the spec.

@@ -325,10 +325,7 @@ func (t *task) makeFiles(f *jobFiles, g *given) (err error) {
 	if err := log.Start(t.id, t.spec.Argv, t.created); err != nil {
 		return err
 	}
-	if err := log.SetCap(t.outputCap()); err != nil { // nsinit's own will do it then
-		return &LimitError{"limits.output_full", err.Error()}
-	}
-	return nil
+	return t.checkCap(log)
 }
 
 func (t *task) makeScratch(g *given) error {
