@@ -296,9 +296,15 @@
 //	                                output, 8 events, or a whole answer of any
 //	                                other kind
 //	requests at once                250 on an HTTP/2 connection, each with up to 512 KiB
-//	                                of a body that is not read yet
+//	                                of a body that is not read yet, 32 MiB on all; 32 of
+//	                                them may write input
+//	connections, requests, inputs   of an address, a user, and all: see ClientLimits
 //	idle connection                 2 minutes; on HTTP/2 pinged after 15 s, and cut
 //	                                when the ping is not answered in 15 s
+//
+// What a client has too much of is answered too-many, or closed before it is known whose it
+// is. The worker's log says so, in 20 lines in 10 seconds at most, as it does of handshakes that
+// fail.
 //
 // A reader that is too slow loses its own stream and delays nobody: every stream
 // reads the job's log, or the worker's events, by itself, at its own pace.

@@ -45,12 +45,26 @@ func (s *Server) serve(f func(*exchange) error) http.HandlerFunc {
 			err = errShutdown
 		}
 		if err == nil {
-			err = f(x)
+			err = x.admitted(f)
 		}
 		if err != nil {
 			x.fail(err)
 		}
 	}
+}
+
+// admitted is f, if there is room for one more request.
+func (x *exchange) admitted(f func(*exchange) error) error {
+	user := x.who.User
+	if p := x.connection().claim(user); p != nil {
+		x.w.Header().Set("Connection", "close")
+		return p
+	}
+	if p := x.s.requests.take(user); p != nil {
+		return p
+	}
+	defer x.s.requests.give(user)
+	return f(x)
 }
 
 // deadlines clears what an HTTP/1.1 connection has kept of the last request, and

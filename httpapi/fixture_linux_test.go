@@ -224,7 +224,7 @@ func (f *fixture) plain(proto string, cfg *tls.Config) *http.Client {
 	var p http.Protocols
 	p.SetHTTP1(proto == "HTTP/1.1")
 	p.SetHTTP2(proto == "HTTP/2.0")
-	tr := &http.Transport{TLSClientConfig: cfg, Protocols: &p, DisableCompression: true}
+	tr := &http.Transport{TLSClientConfig: cfg.Clone(), Protocols: &p, DisableCompression: true}
 	f.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

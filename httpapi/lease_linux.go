@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/tls"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -107,9 +106,7 @@ func (x *exchange) stopWriting() {
 		http.NewResponseController(x.w).SetWriteDeadline(time.Unix(1, 0)) // the error would be that there is nothing to write
 		return
 	}
-	if c, ok := x.r.Context().Value(connKey{}).(*tls.Conn); ok {
-		c.NetConn().Close() // the error would be that it is closed
-	}
+	x.connection().Close() // the error would be that it is closed
 }
 
 // decide returns who sends r, or why it may not do a to what is owner's.

@@ -58,6 +58,7 @@ const (
 	TypeLimitUnavailable = "limit-unavailable"      // 422: a limit that this worker cannot enforce; see field
 	TypeStartFailed      = "start-failed"           // 422: the program could not be executed; see stage and errno
 	TypeQuota            = "quota-exceeded"         // 429: more than the user's quota; see quota, and the header Retry-After, if waiting can help
+	TypeTooMany          = "too-many"               // 429: more connections, requests or inputs at once than the worker lets a user have, or all; see Retry-After
 	TypeBusy             = "busy"                   // 429: as many at once as the worker takes; see the header Retry-After
 	TypeInternal         = "internal"               // 500: a fault of the worker; its log has the cause
 	TypeNoCapacity       = "no-capacity"            // 503: the worker holds as many jobs as it can; see the header Retry-After
@@ -92,6 +93,7 @@ var problemKinds = map[string]struct {
 	TypeLimitUnavailable: {422, "a limit cannot be enforced here"},
 	TypeStartFailed:      {422, "the job could not be started"},
 	TypeQuota:            {429, "the quota is used up"},
+	TypeTooMany:          {429, "too many at once"},
 	TypeBusy:             {429, "the worker is busy"},
 	TypeInternal:         {500, "internal error"},
 	TypeNoCapacity:       {503, "the worker is full"},

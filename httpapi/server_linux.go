@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,6 +52,8 @@ type Config struct {
 	// HeaderTimeout is how long a client may take for the TLS handshake, and
 	// then for the header of a request. Zero means 10 seconds.
 	HeaderTimeout time.Duration
+
+	Limits ClientLimits // on what clients may hold
 }
 
 // A Server serves the API to any number of listeners. It is safe for concurrent
@@ -60,6 +63,10 @@ type Server struct {
 	policy atomic.Pointer[authz.Policy]
 	leases leases // of the requests whose answers take time
 	http   *http.Server
+
+	connections *connections
+	requests    *tally
+	inputs      *tally
 
 	// ctx is the parent of every request's context. It ends, with the cause
 	// errShutdown, when Shutdown begins.
@@ -73,6 +80,10 @@ var errShutdown = errors.New("the worker is shutting down")
 // NewServer returns a Server that serves nothing yet.
 func NewServer(cfg Config) *Server {
 	s := &Server{cfg: cfg.withDefaults(), leases: leases{held: make(map[*lease]bool)}}
+	limits := s.cfg.Limits
+	s.connections = newConnections(limits, s.cfg.Log)
+	s.requests = newTally("requests", limits.Requests, limits.RequestsPerUser)
+	s.inputs = newTally("inputs", limits.Requests, limits.InputsPerUser)
 	s.policy.Store(s.cfg.Policy)
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.http = s.newHTTP()
@@ -101,6 +112,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.HeaderTimeout, 10*time.Second)
+	c.Limits = c.Limits.withDefaults()
 	return c
 }
 
@@ -114,10 +126,8 @@ func setDefault(d *time.Duration, v time.Duration) {
 const (
 	maxStreams   = 250       // requests at once
 	streamWindow = 512 << 10 // bytes of a body that are sent before the handler has read any
+	maxInputs    = 32        // requests at once that write to a job's input: they may not be read for long
 )
-
-// connKey is the key of a request's connection, a *tls.Conn, in its context.
-type connKey struct{}
 
 // newHTTP bounds what a client can hold: http.Server alone has no timeout at
 // all. There is no WriteTimeout here because it would end every stream; see
@@ -130,7 +140,7 @@ func (s *Server) newHTTP() *http.Server {
 		IdleTimeout:                  2 * time.Minute,
 		MaxHeaderBytes:               s.cfg.MaxHeader,
 		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before the certificate is looked at
-		ErrorLog:                     slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+		ErrorLog:                     log.New(&errorLog{log: s.cfg.Log}, "", 0),
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
@@ -139,8 +149,8 @@ func (s *Server) newHTTP() *http.Server {
 			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              64 << 10,
 			MaxReceiveBufferPerStream:     streamWindow,
-			MaxReceiveBufferPerConnection: maxStreams * streamWindow, // inputs that no job reads must not hold up the rest
-			SendPingTimeout:               15 * time.Second,          // a client that is gone without a word
+			MaxReceiveBufferPerConnection: 2 * maxInputs * streamWindow, // inputs that no job reads must not hold up the rest
+			SendPingTimeout:               15 * time.Second,             // a client that is gone without a word
 			PingTimeout:                   15 * time.Second,
 			// For a connection that accepts nothing at all. It does not
 			// end a stream that flow control holds up.
@@ -169,7 +179,9 @@ func (s *Server) Reload() error {
 
 // Serve answers the connections of l with TLS until Shutdown, and then returns
 // http.ErrServerClosed. It closes l.
-func (s *Server) Serve(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+func (s *Server) Serve(l net.Listener) error {
+	return s.http.ServeTLS(listener{l, s.connections}, "", "")
+}
 
 // Shutdown refuses new requests, ends every stream with the reason "shutdown"
 // and every wait with what is known by then, and blocks until all requests are

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -74,6 +75,11 @@ func (x *exchange) input() (a StdinAnswer, err error) {
 	if err != nil {
 		return a, err
 	}
+	leave, err := x.enterInput()
+	if err != nil {
+		return a, err
+	}
+	defer leave()
 	l, err := x.hold(authz.JobStdin, j.ID, j.Owner)
 	if err != nil {
 		return a, err
@@ -93,6 +99,21 @@ func (x *exchange) input() (a StdinAnswer, err error) {
 		}
 	}
 	return StdinAnswer{in.Accepted(), end != "false"}, nil
+}
+
+// enterInput counts the request among those that may hold what their jobs do not read,
+// until leave. Beyond maxInputs on a connection they would hold up its other requests.
+func (x *exchange) enterInput() (leave func(), err error) {
+	c, user := x.connection(), x.who.User
+	if c.inputs.Add(1) > maxInputs {
+		c.inputs.Add(-1)
+		return nil, problem(TypeTooMany, fmt.Sprintf("%d inputs at once over one connection", maxInputs))
+	}
+	if p := x.s.inputs.take(user); p != nil {
+		c.inputs.Add(-1)
+		return nil, p
+	}
+	return func() { x.s.inputs.give(user); c.inputs.Add(-1) }, nil
 }
 
 // rawBody refuses a body that is meant as something else, as curl's -d is, and

@@ -37,6 +37,7 @@ var problems = map[string]diagnosis{
 	httpapi.TypeUnready:          {failed, "echo start | jobcli console makes it ready", "start makes it ready"},
 	httpapi.TypeLimitUnavailable: {failed, "start it without that limit, or on a worker that can enforce it", ""},
 	httpapi.TypeStartFailed:      {failed, startHint, ""},
+	httpapi.TypeTooMany:          {failed, "try again when some have ended; the worker's -max- flags say how many there may be", ""},
 	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
 	httpapi.TypeQuota:            {failed, "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", ""},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},
@@ -205,7 +206,7 @@ func lost(err error) bool {
 // transient reports whether trying again may help against err.
 func transient(err error) bool {
 	if p, ok := errors.AsType[*httpapi.Problem](err); ok {
-		return slices.Contains([]string{httpapi.TypeShuttingDown, httpapi.TypeStdinBusy, httpapi.TypeStdinOffset}, p.Type)
+		return slices.Contains([]string{httpapi.TypeShuttingDown, httpapi.TypeTooMany, httpapi.TypeStdinBusy, httpapi.TypeStdinOffset}, p.Type)
 	}
 	if _, ok := refusalHint(err); ok || errors.Is(err, context.Canceled) {
 		return false

@@ -47,6 +47,9 @@ func serve(ctx context.Context, e env, o options) error {
 		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
 	}
 	d := &daemon{env: e, options: o, log: slog.New(authz.LogHandler(e.stderr)), terminated: make(chan struct{})}
+	if err := o.allowFiles(); err != nil {
+		return err
+	}
 	policy, err := d.loadPolicy()
 	if err != nil {
 		return err
@@ -71,7 +74,7 @@ func serve(ctx context.Context, e env, o options) error {
 	}
 	d.server = httpapi.NewServer(httpapi.Config{
 		Worker: d.worker, TLS: certificates, Policy: policy, Audit: d.audit, Log: d.log,
-		MaxBody: d.maxBody, MaxHeader: int(d.maxHeader),
+		MaxBody: d.maxBody, MaxHeader: int(d.maxHeader), Limits: d.limits,
 		Terminate: func() { close(d.terminated) }, // is called once
 	})
 	return d.run(ctx, l)

@@ -25,6 +25,7 @@ type options struct {
 	maxBody   int64
 	maxHeader int64
 	auditFile string // "" for standard error
+	limits    httpapi.ClientLimits
 	worker    job.Config
 	keep      bool // jobs, when a signal ends the daemon
 	version   bool
@@ -45,6 +46,10 @@ const (
 
 // required are the flags without which nothing can be served.
 var required = []string{"tls-cert", "tls-key", "client-ca"}
+
+// maxFiles is the highest of the limits on what takes a file descriptor: as many as Linux gives a
+// process, unless fs.nr_open says otherwise.
+const maxFiles = 1 << 20
 
 // makeFiles is what to do about their files.
 const makeFiles = "`jobcli tls init -dir pki -host 127.0.0.1 -admin NAME` makes all three"
@@ -86,8 +91,31 @@ func (o *options) flags() *flag.FlagSet {
 	fs.Var(choice{&o.keep, [2]string{"stop", "keep"}}, "on-shutdown", "what a signal that ends the daemon means for its `jobs`: stop, or keep, which leaves them to the next daemon of the state directory")
 	fs.DurationVar(&o.worker.MaxCalculate, "max-calculate", o.worker.MaxCalculate, "longest `time` that a calculate may take")
 	fs.IntVar(&o.worker.MaxCalculates, "max-calculates", job.DefaultMaxCalculates, "`number` of calculates at once")
+	o.limits = httpapi.DefaultLimits()
+	for _, l := range o.clientLimits() {
+		fs.IntVar(l.value, l.flag, *l.value, l.usage)
+	}
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
 	return fs
+}
+
+// clientLimit is a flag of a limit on what clients hold.
+type clientLimit struct {
+	flag  string
+	value *int
+	usage string
+}
+
+func (o *options) clientLimits() []clientLimit {
+	l := &o.limits
+	return []clientLimit{
+		{"max-connections", &l.Connections, "`number` of connections"},
+		{"max-connections-per-address", &l.ConnectionsPerAddress, "`number` of those from one address that have not made a request; the others count for their user"},
+		{"max-connections-per-user", &l.ConnectionsPerUser, "`number` of those of one user"},
+		{"max-requests", &l.Requests, "`number` of requests at once, streams among them"},
+		{"max-requests-per-user", &l.RequestsPerUser, "`number` of those of one user"},
+		{"max-inputs-per-user", &l.InputsPerUser, "`number` of those of one user that write to a job's input"},
+	}
 }
 
 // usageError is a mistake on the command line or in the environment.
@@ -126,6 +154,11 @@ func (o *options) check(fs *flag.FlagSet) error {
 	for _, name := range required {
 		if fs.Lookup(name).Value.String() == "" {
 			return usageError{fmt.Errorf("-%s (or %s) is missing; %s", name, envName(name), makeFiles)}
+		}
+	}
+	for _, l := range o.clientLimits() {
+		if *l.value < 1 || *l.value > maxFiles {
+			return usageError{fmt.Errorf("-%s %d: must be from 1 to %d", l.flag, *l.value, maxFiles)}
 		}
 	}
 	switch w := o.worker; {

@@ -316,6 +316,8 @@ func TestRefusals(t *testing.T) {
 		"open key":         {func(p *process) { chmod(p, "pki/server-key.pem", 0o644) }, 1, "0600"},
 		"no list":          {func(p *process) { p.args = append(p.args, "-client-crl", p.path("pki/ca.pem")) }, 1, "pki/ca.pem"},
 		"post-quantum":     {func(p *process) { p.args = append(p.args, "-tls-pq", "yes") }, 2, "must be auto or require"},
+		"no connections":   {func(p *process) { p.args = append(p.args, "-max-connections", "0") }, 2, "-max-connections 0: must be from 1"},
+		"too many files":   {func(p *process) { p.args = append(p.args, "-max-requests", "1048576") }, 1, "open files: "},
 		"bad policy":       {func(p *process) { p.args = append(p.args, "-policy", p.path("pki/ca.pem")) }, 1, "load policy"},
 		"address in use":   {func(p *process) { p.args = append(p.args, "-listen", busy.Addr().String()) }, 1, "address already in use"},
 		"bad address":      {func(p *process) { p.args = append(p.args, "-listen", "nowhere") }, 1, "nowhere"},
@@ -380,6 +382,8 @@ func TestHelpAndEnvironment(t *testing.T) {
 	vars := map[string]string{
 		"JOBWORKER_LISTEN": "127.0.0.1:1", "JOBWORKER_TLS_CERT": "c", "JOBWORKER_TLS_KEY": "k", "JOBWORKER_CLIENT_CA": "a", "JOBWORKER_POLICY": "p",
 		"JOBWORKER_CLIENT_CRL": "r", "JOBWORKER_TLS_PQ": "require",
+		"JOBWORKER_MAX_CONNECTIONS": "61", "JOBWORKER_MAX_CONNECTIONS_PER_ADDRESS": "62", "JOBWORKER_MAX_CONNECTIONS_PER_USER": "63",
+		"JOBWORKER_MAX_REQUESTS": "64", "JOBWORKER_MAX_REQUESTS_PER_USER": "65", "JOBWORKER_MAX_INPUTS_PER_USER": "66",
 		"JOBWORKER_INITIAL_STATE": "unready", "JOBWORKER_MAX_CALCULATE": "90s", "JOBWORKER_MAX_CALCULATES": "3",
 		"JOBWORKER_STATE_DIR": "/s", "JOBWORKER_CGROUP_ROOT": "/c", "JOBWORKER_ALLOW_MISSING_CONTROLLERS": "true", "JOBWORKER_UID_BASE": "5000",
 		"JOBWORKER_UID_COUNT": "7", "JOBWORKER_DEFAULT_MEMORY": "64M", "JOBWORKER_DEFAULT_PIDS": "9", "JOBWORKER_EXPOSE": "/a:/b",
@@ -389,8 +393,8 @@ func TestHelpAndEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := o.worker
-	got := fmt.Sprint(o.listen, o.files, o.policy, w.StateDir, w.CgroupRoot, w.AllowMissingControllers, w.UIDBase, w.UIDCount, w.DefaultMemory, w.DefaultPids, w.Expose, w.Unready, w.MaxCalculate, w.MaxCalculates)
-	if want := "127.0.0.1:2{c k a r true}p/s/ctrue 5000 7 67108864 9 [/a /b /c] true 1m30s 3"; got != want {
+	got := fmt.Sprint(o.listen, o.files, o.limits, o.policy, w.StateDir, w.CgroupRoot, w.AllowMissingControllers, w.UIDBase, w.UIDCount, w.DefaultMemory, w.DefaultPids, w.Expose, w.Unready, w.MaxCalculate, w.MaxCalculates)
+	if want := "127.0.0.1:2{c k a r true} {61 62 63 64 65 66}p/s/ctrue 5000 7 67108864 9 [/a /b /c] true 1m30s 3"; got != want {
 		t.Errorf("options %s, want %s", got, want)
 	}
 	out.Reset()

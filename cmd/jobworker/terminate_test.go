@@ -66,6 +66,7 @@ func (p *process) startChild(t *testing.T, args ...string) *child {
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	w.Close() // or the end of a daemon that does not come up would not be seen
 	t.Cleanup(func() {
 		r.Close()
 		c.cmd.Process.Kill() // fails if the test has waited for it
