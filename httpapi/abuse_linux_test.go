@@ -255,6 +255,10 @@ func hostileSpecs() []struct{ name, body, field string } {
 		{"time beyond 64 bits", `{"argv":["true"],"timeout":"9999999999h"}`, "timeout"},
 		{"time that is nested deeply", `{"argv":["true"],"timeout":` + strings.Repeat("[", 100<<10), ""},
 
+		{"field with a huge name", `{"` + strings.Repeat("x", 100<<10) + `":1}`, `"` + strings.Repeat("x", 64) + `…"`},
+		{"variable with a huge name", `{"argv":["true"],"env":{"` + strings.Repeat("x", 1<<10) + `":1}}`, "env." + strings.Repeat("x", 252) + "…"},
+		{"number of a hundred thousand digits", limit(`"pids":` + strings.Repeat("9", 100<<10)), "limits.pids"},
+		{"number as a huge time", `{"argv":["true"],"timeout":` + strings.Repeat("9", 100<<10) + `}`, "timeout"},
 		{"another's owner", `{"argv":["true"],"owner":"root"}`, `"owner"`},
 		{"a field in two cases", `{"argv":["true"],"Argv":["false"]}`, `"Argv"`},
 		{"a field twice", `{"argv":["true"],"argv":["false"]}`, "argv"},

@@ -192,6 +192,7 @@ func (x *exchange) fail(err error) {
 			slog.String("request_id", x.id), slog.String("request", x.r.Pattern), slog.String("error", err.Error()))
 	}
 	p.RequestID = x.id
+	p.shorten()
 	h := x.w.Header()
 	h.Set("Content-Type", mediaProblem)
 	if p.Type == TypeIdentity {

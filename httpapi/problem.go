@@ -114,13 +114,22 @@ func problem(kind, detail string) *Problem {
 // header and its value.
 func wrong(kind, field, value, detail string) *Problem {
 	p := problem(kind, detail)
-	p.Field, p.Value = field, shorten(value)
+	p.Field, p.Value = field, value
 	return p
 }
 
-// shorten bounds what is repeated of a request in its answer.
-func shorten(s string) string {
-	const most = 256
+// Bounds of what an answer repeats of its request, in bytes.
+const (
+	maxShown  = 256
+	maxDetail = 1024
+)
+
+// shorten bounds p, and makes it valid UTF-8.
+func (p *Problem) shorten() {
+	p.Field, p.Value, p.Detail = shorten(p.Field, maxShown), shorten(p.Value, maxShown), shorten(p.Detail, maxDetail)
+}
+
+func shorten(s string, most int) string {
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
