@@ -42,8 +42,8 @@ func chargeFor(l cgroupv2.Limits) Quota {
 	return q
 }
 
-// keptCharge is what t counts with until it is removed.
-func (t *task) keptCharge() Quota { return Quota{KeptJobs: 1, SpecBytes: t.spec.specBytes()} }
+// keptCharge is what a job of s counts with until it is removed.
+func (s *Spec) keptCharge() Quota { return Quota{KeptJobs: 1, SpecBytes: s.specBytes()} }
 
 // charge needs w.mu. It counts n times q for owner.
 func (w *Worker) charge(owner string, q Quota, n int64) {

@@ -93,7 +93,7 @@ func (w *Worker) takeOver(id string, g *cgroupv2.Group) (*task, error) {
 		return nil, err
 	}
 	t := &task{w: w, id: id, owner: r.Owner, key: r.Key, spec: r.Spec, dir: w.state.job(id), uid: r.UID, created: r.CreatedAt,
-		boot: r.Boot, group: g, started: make(chan struct{}), done: make(chan struct{})}
+		boot: r.Boot, group: g, kept: r.Spec.keptCharge(), started: make(chan struct{}), done: make(chan struct{})}
 	close(t.started)
 	if r.State == Ended {
 		t.complain("remove cgroup", endGroup(g))

@@ -43,9 +43,14 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if limits, err = w.underQuota(limits, o.Quota); err != nil {
 		return Job{}, false, err
 	}
-	t, spare, existing, err := w.admit(o, chargeFor(limits), full)
+	t := &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: chargeFor(limits), kept: o.Spec.keptCharge(),
+		boot: w.boot, state: Starting, started: make(chan struct{}), done: make(chan struct{})}
+	t, spare, existing, err := w.admit(t, o.Quota, full)
 	if err != nil {
 		return Job{}, false, err
+	}
+	if existing && !sameSpec(t.spec, o.Spec) {
+		return Job{}, false, ErrKeyReused
 	}
 	if !existing {
 		w.spares.refill()                                   // beside this start, which waits most of its time
@@ -76,45 +81,39 @@ func canceled(err error) bool {
 // there is one, or finds the job that has its key. The new one counts at once, under
 // the lock that its owner's quota is looked at under: of any number of starts at the
 // same time no more are admitted than the quota allows. full is why the disk takes no
-// new one.
-func (w *Worker) admit(o StartOptions, live Quota, full error) (t *task, spare *place, existing bool, err error) {
+// new one. Whatever takes longer for a larger Spec is done before or after.
+func (w *Worker) admit(t *task, q Quota, full error) (_ *task, spare *place, existing bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.takes(); err != nil {
 		return nil, nil, false, err
 	}
-	key := [2]string{o.Owner, o.Key}
-	if t := w.keys[key]; t != nil && o.Key != "" {
-		if !sameSpec(t.spec, o.Spec) {
-			return nil, nil, false, ErrKeyReused
-		}
-		return t, nil, true, nil
+	if has := w.keys[[2]string{t.owner, t.key}]; has != nil && t.key != "" {
+		return has, nil, true, nil
 	}
 	if full != nil {
 		return nil, nil, false, full
 	}
-	if o.Spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
+	if t.spec.Builtin && w.calculating >= w.cfg.MaxCalculates {
 		return nil, nil, false, ErrBusy
 	}
-	t = &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: live, created: time.Now().UTC(), boot: w.boot, state: Starting,
-		started: make(chan struct{}), done: make(chan struct{})}
-	if err := o.Quota.check(w.used[o.Owner], live.plus(t.keptCharge(), 1)); err != nil {
+	if err := q.check(w.used[t.owner], t.charge.plus(t.kept, 1)); err != nil {
 		return nil, nil, false, err
 	}
-	if err := w.countStart(o.Owner, o.Quota.StartsPerMinute); err != nil {
+	if err := w.countStart(t.owner, q.StartsPerMinute); err != nil {
 		return nil, nil, false, err
 	}
 	if t.uid, err = w.takeUID(); err != nil {
 		return nil, nil, false, err
 	}
 	id := newID()
-	if o.Spec.ordinary() {
+	if t.spec.ordinary() {
 		spare = w.spares.take()
 	}
 	if spare != nil {
 		id = spare.id
 	}
-	t.id, t.dir = id, w.state.job(id)
+	t.id, t.dir, t.created = id, w.state.job(id), time.Now().UTC()
 	// The order of jobs is that of their times, whatever the clock does.
 	if n := len(w.order); n > 0 && !t.created.After(w.order[n-1].created) {
 		t.created = w.order[n-1].created.Add(1)
@@ -130,7 +129,7 @@ func (w *Worker) enter(t *task) {
 	w.tasks[t.id] = t
 	w.order = append(w.order, t)
 	w.uids[t.uid] = true
-	w.charge(t.owner, t.keptCharge(), 1)
+	w.charge(t.owner, t.kept, 1)
 	if t.key != "" {
 		w.keys[[2]string{t.owner, t.key}] = t
 	}

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,5 +126,44 @@ func TestStartCanceledByAnother(t *testing.T) {
 			t.Errorf("verdict %q", verdict(j))
 		}
 		wg.Wait()
+	}
+}
+
+// TestLargeKeyedStarts: starts that find their job by its key, and have much to compare,
+// hold up nobody else: a look at the worker takes next to nothing of their time.
+func TestLargeKeyedStarts(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	large := sh("exec sleep 1000")
+	large.Argv = append(large.Argv, slices.Repeat([]string{strings.Repeat("<", 100<<10)}, 9)...)
+	again := func() time.Duration {
+		begin := time.Now()
+		if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Key: "k", Spec: large}); err != nil {
+			t.Error(err)
+		}
+		return time.Since(begin)
+	}
+	again()
+	var flood sync.WaitGroup
+	var over atomic.Bool
+	for range 4 {
+		flood.Go(func() {
+			for !over.Load() && !t.Failed() {
+				again()
+			}
+		})
+	}
+	var starts, looks []time.Duration
+	for range 20 {
+		starts = append(starts, again())
+		begin := time.Now()
+		w.Info()
+		looks = append(looks, time.Since(begin))
+	}
+	over.Store(true)
+	flood.Wait()
+	slices.Sort(starts)
+	slices.Sort(looks)
+	if start, look := starts[len(starts)/2], looks[len(looks)/2]; look > start/10 {
+		t.Errorf("a look takes %v, beside starts of %v", look, start)
 	}
 }

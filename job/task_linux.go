@@ -30,6 +30,7 @@ type task struct {
 	created time.Time
 	boot    string // id of the boot in which the job was started
 	charge  Quota  // what it counts with until it has ended
+	kept    Quota  // and until it is removed
 
 	// started is closed when Start has succeeded or failed. What follows is
 	// set before, and not changed after.

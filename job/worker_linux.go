@@ -333,7 +333,7 @@ func (w *Worker) forget(t *task) bool {
 	}
 	delete(w.tasks, t.id)
 	delete(w.keys, [2]string{t.owner, t.key})
-	w.charge(t.owner, t.keptCharge(), -1)
+	w.charge(t.owner, t.kept, -1)
 	if i := slices.Index(w.order, t); i >= 0 {
 		w.order = slices.Delete(w.order, i, i+1)
 	}
