@@ -139,6 +139,48 @@ func TestQuotaKept(t *testing.T) {
 	}
 }
 
+// Jobs that a worker takes over count as they did for the one that started them.
+func TestQuotaTakenOver(t *testing.T) {
+	dir, root := t.TempDir(), cgroupRoot()
+	same := func(c *job.Config) { c.CgroupRoot = root }
+	w := openWorker(t, dir, same)
+	quota := job.Quota{Jobs: 2}
+	limits := job.Limits{}
+	if enforces(w, "memory") && enforces(w, "cpu") {
+		limits = job.Limits{CPUs: 0.25, MemoryBytes: 64 << 20}
+	}
+	live := sh("exec sleep 1000")
+	live.Limits = limits
+	first, err := within(t, w, quota, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := within(t, w, quota, sh("exec sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	before := w.Used("alice")
+	if err := w.Leave(); err != nil {
+		t.Fatal(err)
+	}
+
+	w = openWorker(t, dir, same)
+	if used := w.Used("alice"); used != before || used.Jobs != 2 {
+		t.Errorf("in use after a restart: %+v, before: %+v", used, before)
+	}
+	_, err = within(t, w, quota, sh("exit 0"))
+	quotaError(t, err, "jobs")
+	if _, err := w.Stop(t.Context(), first.ID, job.StopOptions{Grace: duration(0)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := within(t, w, quota, sh("exit 0")); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	removeTree(t, root)
+}
+
 // The sums of limits are bounded, each exactly; where a limit cannot be enforced, a
 // quota on it cannot either, and lets nothing start.
 func TestQuotaLimits(t *testing.T) {
