@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,19 +22,23 @@ func foreignJob(t *testing.T) (f *fixture, id, dir string) {
 	return f, id, filepath.Join(dir, "jobs", id)
 }
 
-// Of a job that is not the client's nothing is looked at: whatever is wrong with it, and
-// however long a look would take, does not show.
+// A fault of a job that is not the client's does not show: nothing of it is looked at.
 func TestForeignJobIsNotLookedAt(t *testing.T) {
 	f, id, dir := foreignJob(t)
 	log := filepath.Join(dir, "output.jsonl")
-	if err := os.Rename(log, log+".away"); err != nil {
+	if err := errors.Join(os.Rename(log, log+".away"), os.Mkdir(log, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.client("bob", operator).Status(t.Context(), id)
-	problem(t, err, httpapi.TypeNotFound)
-	_, err = f.client("alice", operator).Status(t.Context(), id)
-	problem(t, err, httpapi.TypeInternal) // so the fault is one that would show
-	if err := os.Rename(log+".away", log); err != nil {
+	output := func(user string) error {
+		s, err := f.client(user, operator).Output(t.Context(), id, httpapi.OutputOptions{})
+		if err == nil {
+			s.Close()
+		}
+		return err
+	}
+	problem(t, output("bob"), httpapi.TypeNotFound)
+	problem(t, output("alice"), httpapi.TypeInternal) // so the fault is one that would show
+	if err := errors.Join(os.Remove(log), os.Rename(log+".away", log)); err != nil {
 		t.Fatal(err)
 	}
 }
