@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,21 @@ func TestStrangers(t *testing.T) {
 		err := c.Live(t.Context())
 		if _, ok := errors.AsType[*httpapi.Problem](err); err == nil || ok {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Who is refused always hears that it is, whatever of the connection broke first.
+func TestRefusalIsTold(t *testing.T) {
+	f := newFixture(t, nil)
+	other := newFixture(t, nil)
+	cfg := other.identity("alice", 0, admin)
+	cfg.RootCAs = f.identity("alice", 0, admin).RootCAs
+	for i := range 100 {
+		c := newClient(t, f.url(), cfg)
+		err := c.Live(t.Context())
+		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "remote error" {
+			t.Errorf("%d: %v, want the alert", i, err)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,7 +21,8 @@ import (
 // An answer that is an error is returned as a *Problem. An answer that is not of
 // this API (another status or media type, a redirect, bad JSON) is a plain error.
 // What the connection reports (refused, reset, a certificate) is returned
-// wrapped, as net/http gives it.
+// wrapped, as net/http gives it; where the worker refuses the client's own
+// certificate that is always the alert, a *net.OpError of "remote error".
 type Client struct {
 	// IdleTimeout is how long a stream may be silent before its connection
 	// is taken for dead. Zero means three times DefaultHeartbeat. It is set
@@ -28,6 +31,9 @@ type Client struct {
 
 	base string // without a slash at its end
 	http *http.Client
+
+	addr string      // host:port
+	tls  *tls.Config // of a connection outside http; see refusal
 }
 
 const (
@@ -58,10 +64,13 @@ func NewClient(baseURL string, cfg *tls.Config) (*Client, error) {
 	if cfg == nil {
 		return nil, fmt.Errorf("worker's address %q: no TLS configuration", baseURL)
 	}
-	return &Client{base: "https://" + u.Host, http: &http.Client{
+	c := &Client{base: "https://" + u.Host, addr: net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")), tls: cfg.Clone()}
+	c.tls.NextProtos = []string{"h2", "http/1.1"}
+	c.http = &http.Client{
 		Transport:     newTransport(cfg),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
+	return c, nil
 }
 
 func newTransport(cfg *tls.Config) *http.Transport {

@@ -18,7 +18,7 @@ import (
 // do sends req and decodes the answer into out, nil for none, if its status is
 // one of the given.
 func (c *Client) do(req *http.Request, out any, statuses ...int) error {
-	resp, err := c.http.Do(req)
+	resp, err := c.send(req)
 	if err != nil {
 		return err
 	}

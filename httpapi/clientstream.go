@@ -57,7 +57,7 @@ func (c *Client) openStream(ctx context.Context, request func(context.Context) (
 		return nil, err
 	}
 	req.Header.Set("Accept", mediaLines)
-	resp, err := c.http.Do(req)
+	resp, err := c.send(req)
 	if err != nil {
 		return nil, err
 	}

@@ -133,21 +133,11 @@ func ask(t *testing.T, url string, cfg *tls.Config) error {
 	return c.Live(t.Context())
 }
 
-// refused asserts that a request is not answered, and that TLS says why. The alert is read by a
-// connection that writes nothing: to write to one that is closed may lose it.
+// refused asserts that a request is not answered, and that TLS says why.
 func refused(t *testing.T, name, url string, cfg *tls.Config, alert string) {
 	t.Helper()
 	err := ask(t, url, cfg)
-	if _, answered := errors.AsType[*httpapi.Problem](err); err == nil || answered {
-		t.Errorf("%s: is answered: %v", name, err)
-	}
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), cfg)
-	if err == nil {
-		defer conn.Close()
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // before the server gives up on a silent client
-		_, err = conn.Read(make([]byte, 1))
-	}
-	if err == nil || !strings.Contains(err.Error(), alert) {
+	if _, answered := errors.AsType[*httpapi.Problem](err); err == nil || answered || !strings.Contains(err.Error(), alert) {
 		t.Errorf("%s: %v, want %q in it", name, err, alert)
 	}
 }
