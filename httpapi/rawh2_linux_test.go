@@ -103,21 +103,20 @@ func (f *fixture) h2Answer(conn *tls.Conn) string {
 	}
 }
 
-// TestRawH2Requests: over HTTP/2 too, what is odd is refused as what it is: most of it by
-// net/http, with PROTOCOL_ERROR (1).
-func TestRawH2Requests(t *testing.T) {
+// An h2Request is one stream of HTTP/2, and what becomes of it.
+type h2Request struct {
+	name   string
+	fields []string
+	data   string // "-" for none: the fields end the stream
+	want   string // the beginning of the answer
+}
+
+func h2Requests() []h2Request {
 	const malformed = "reset 1"
-	f := newFixture(t, nil)
-	cfg := f.identity("bob", 0, operator)
 	get := []string{":method=GET", ":scheme=https", ":authority=worker"}
 	post := []string{":method=POST", ":scheme=https", ":authority=worker", ":path=/v1/jobs", "content-type=application/json"}
 	with := func(base []string, more ...string) []string { return append(append([]string{}, base...), more...) }
-	cases := []struct {
-		name   string
-		fields []string
-		data   string // "-" for none: the fields end the stream
-		want   string // the beginning of the answer
-	}{
+	return []h2Request{
 		{"nothing odd", with(get, ":path=/livez"), "-", `{"status":"ok"}`},
 		{"two slashes", with(get, ":path=//v1/whoami"), "-", "404 not-found"},
 		{"dots", with(get, ":path=/v1/jobs/../whoami"), "-", "404 not-found"},
@@ -154,7 +153,14 @@ func TestRawH2Requests(t *testing.T) {
 		{"two media types", with(post, "content-type=text/plain"), `{}`, "415 unsupported-media-type"},
 		{"body where none belongs", with(get, ":path=/v1/whoami"), `{}`, "400 bad-request"},
 	}
-	passed := 0
+}
+
+// TestRawH2Requests: over HTTP/2 too, what is odd is refused as what it is: most of it by
+// net/http, with PROTOCOL_ERROR (1).
+func TestRawH2Requests(t *testing.T) {
+	f := newFixture(t, nil)
+	cfg := f.identity("bob", 0, operator)
+	cases, passed := h2Requests(), 0
 	for _, c := range cases {
 		if !t.Run(c.name, func(t *testing.T) {
 			conn := f.dialH2(cfg)
