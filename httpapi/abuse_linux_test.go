@@ -162,6 +162,41 @@ func TestRawRequests(t *testing.T) {
 	}
 }
 
+// A body whose end does not come starts nothing, also when what did come is a whole
+// document.
+func TestBodyCut(t *testing.T) {
+	f := newFixture(t, nil)
+	cfg := f.identity("bob", 0, operator)
+	for _, request := range []string{
+		rawPost("Content-Length: 100", `{"argv":["true"]}`),
+		rawPost("Content-Length: 100", `{"argv":["tr`),
+		rawPost("Transfer-Encoding: chunked", "11\r\n"+`{"argv":["true"]}`+"\r\n"),
+	} {
+		conn := f.dial(cfg)
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if p := parseProblem(t, resp, string(body)); p.Type != httpapi.TypeBadRequest || !strings.Contains(p.Detail, "cut short") {
+			t.Errorf("%q: %s", request, body)
+		}
+	}
+	if used := f.worker.Used("bob"); used.KeptJobs != 0 {
+		t.Errorf("%d jobs were started", used.KeptJobs)
+	}
+}
+
 // The sizes that are accepted of a header and of a body are the configuration's.
 func TestSizes(t *testing.T) {
 	f := newFixture(t, func(c *httpapi.Config) { c.MaxHeader, c.MaxBody = 8<<10, 1000 })

@@ -268,6 +268,31 @@ func TestAuditLogFull(t *testing.T) {
 	}
 }
 
+// Where the file cannot be opened again, the old one goes on.
+func TestAuditLogNotReopened(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "audit")
+	l, err := openAuditLog(name, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Rename(name, name+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(name, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.reopen(); err == nil {
+		t.Error("a directory was opened")
+	}
+	if _, err := l.Write([]byte("line\n")); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(name + ".1"); err != nil || string(b) != "line\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestAuditLogRefused(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
