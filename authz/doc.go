@@ -74,6 +74,7 @@
 //	pids               sum of their limits on processes
 //	kept_jobs          jobs until they are removed, ended ones too
 //	spec_bytes         what they were asked to run: arguments, environment, labels
+//	output_bytes       what their output takes on the disk; until they end, their limits on it
 //	starts_per_minute  starts, those that fail too
 //
 // Without "quotas" in the file the built-in ones hold: 128 jobs, 16384 kept, 64 MiB of what they

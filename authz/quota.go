@@ -18,11 +18,12 @@ type Quota struct {
 	Pids            int64   `json:"pids,omitempty"`              // processes and threads, likewise
 	KeptJobs        int64   `json:"kept_jobs,omitempty"`         // jobs there are, ended ones among them, until they are removed
 	SpecBytes       int64   `json:"spec_bytes,omitempty"`        // bytes of what those were asked to run, which the worker holds in memory
+	OutputBytes     int64   `json:"output_bytes,omitempty"`      // output on the disk: of jobs that have not ended, their limits
 	StartsPerMinute int64   `json:"starts_per_minute,omitempty"` // jobs started, or tried to, in a minute
 }
 
 // builtinQuota is the default where no policy file says otherwise. It bounds what a worker runs out
-// of on any machine. Of CPUs, memory and processes it says nothing: how much there is to share only
+// of on any machine. Of CPUs, memory, processes and output it says nothing: how much there is only
 // the administrator knows, and each job has limits of its own.
 var builtinQuota = Quota{
 	Jobs:      128,      // half of the calculates that a worker takes by itself; some 128 MiB for their nsinits
@@ -62,6 +63,7 @@ func (q Quota) or(other Quota) Quota {
 		cmp.Or(q.Pids, other.Pids),
 		cmp.Or(q.KeptJobs, other.KeptJobs),
 		cmp.Or(q.SpecBytes, other.SpecBytes),
+		cmp.Or(q.OutputBytes, other.OutputBytes),
 		cmp.Or(q.StartsPerMinute, other.StartsPerMinute),
 	}
 }
@@ -75,6 +77,7 @@ func (q Quota) larger(other Quota) Quota {
 		max(q.Pids, other.Pids),
 		max(q.KeptJobs, other.KeptJobs),
 		max(q.SpecBytes, other.SpecBytes),
+		max(q.OutputBytes, other.OutputBytes),
 		max(q.StartsPerMinute, other.StartsPerMinute),
 	}
 }
@@ -141,6 +144,7 @@ func readQuota(path string, v any) (q Quota, err error) {
 		{"pids", &q.Pids, maxCount},
 		{"kept_jobs", &q.KeptJobs, maxCount},
 		{"spec_bytes", &q.SpecBytes, maxQuotaBytes},
+		{"output_bytes", &q.OutputBytes, maxQuotaBytes},
 		{"starts_per_minute", &q.StartsPerMinute, maxCount},
 	}
 	known := []string{"cpus"}

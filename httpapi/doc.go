@@ -260,7 +260,7 @@
 // # Quotas
 //
 // The policy bounds what each user has: jobs that have not ended, the sums of their
-// limits, jobs that are kept, starts in a minute; see package authz. A start or calculate
+// limits, jobs that are kept and their output, starts in a minute; see package authz. A start or calculate
 // beyond is quota-exceeded, whose member quota has the bound, its limit, what is used of
 // it and what was asked for, and starts nothing. Retry-After says when to ask again: the
 // second after, where jobs have to end, a minute where they have to be removed; it is

@@ -83,7 +83,7 @@ func quotaProblem(e *job.QuotaError) *Problem {
 		p.retryAfter = 0
 	case e.Retry > 0:
 		p.retryAfter = e.Retry
-	case e.Bound == "kept_jobs", e.Bound == "spec_bytes":
+	case e.Bound == "kept_jobs", e.Bound == "spec_bytes", e.Bound == "output_bytes":
 		p.retryAfter = time.Minute
 	}
 	return p

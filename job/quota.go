@@ -20,6 +20,7 @@ type Quota struct {
 	Pids            int64   `json:"pids"`              // sum of their limits on processes
 	KeptJobs        int64   `json:"kept_jobs"`         // jobs that have not been removed, ended ones too
 	SpecBytes       int64   `json:"spec_bytes"`        // what the specs of these take in memory
+	OutputBytes     int64   `json:"output_bytes"`      // what their output takes on the disk; of one that has not ended, its limit
 	StartsPerMinute int64   `json:"starts_per_minute"` // starts, also those that fail; in use: those of the minute before, evenly forgotten
 }
 
@@ -52,6 +53,7 @@ var quotaBounds = []struct {
 	{"pids", func(q Quota) float64 { return float64(q.Pids) }},
 	{"kept_jobs", func(q Quota) float64 { return float64(q.KeptJobs) }},
 	{"spec_bytes", func(q Quota) float64 { return float64(q.SpecBytes) }},
+	{"output_bytes", func(q Quota) float64 { return float64(q.OutputBytes) }},
 }
 
 // check returns a *QuotaError when used and asked together are more than q.
@@ -74,14 +76,15 @@ func (q Quota) plus(o Quota, n int64) Quota {
 	q.Pids += n * o.Pids
 	q.KeptJobs += n * o.KeptJobs
 	q.SpecBytes += n * o.SpecBytes
+	q.OutputBytes += n * o.OutputBytes
 	return q
 }
 
 // roundCPUs rounds to what cpu.max can say: microseconds of 100 ms.
 func roundCPUs(v float64) float64 { return math.Round(v*1e5) / 1e5 }
 
-// mostCounted is the most memory that a job counts with, 64 TiB: more than a machine
-// has, and no sum over jobs overflows.
+// mostCounted is the most memory, and the most output, that a job counts with, 64 TiB:
+// more than a machine has, and no sum over jobs overflows.
 const mostCounted = 1 << 46
 
 // specBytes is what s takes in memory, roughly: its strings with their headers.

@@ -2,8 +2,11 @@ package job
 
 import (
 	"maps"
+	"path/filepath"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"jobworker/cgroupv2"
 )
@@ -33,9 +36,10 @@ func (w *Worker) underQuota(l cgroupv2.Limits, q Quota) (cgroupv2.Limits, error)
 	return l, nil
 }
 
-// chargeFor returns what a job under limits counts with until it has ended.
-func chargeFor(l cgroupv2.Limits) Quota {
-	q := Quota{Jobs: 1, CPUs: l.CPUs, MemoryBytes: min(l.MemoryBytes, mostCounted), Pids: l.Pids}
+// chargeFor returns what a job under limits, that of its output among them, counts with
+// until it has ended.
+func chargeFor(l cgroupv2.Limits, output int64) Quota {
+	q := Quota{Jobs: 1, CPUs: l.CPUs, MemoryBytes: min(l.MemoryBytes, mostCounted), Pids: l.Pids, OutputBytes: min(output, mostCounted)}
 	if q.CPUs == 0 {
 		q.CPUs = float64(runtime.NumCPU())
 	}
@@ -44,6 +48,26 @@ func chargeFor(l cgroupv2.Limits) Quota {
 
 // keptCharge is what a job of s counts with until it is removed.
 func (s *Spec) keptCharge() Quota { return Quota{KeptJobs: 1, SpecBytes: s.specBytes()} }
+
+// ended takes t, whose log is complete, from those that have not ended. From now on its
+// output counts with what it takes.
+func (w *Worker) ended(t *task) {
+	size := t.logBytes()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counted(t, -1)
+	t.kept.OutputBytes = size
+	w.charge(t.owner, Quota{OutputBytes: size}, 1)
+}
+
+// logBytes returns what the log takes on the disk; 0 where nobody can say.
+func (t *task) logBytes() int64 {
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(t.dir, logName), &st); err != nil {
+		return 0
+	}
+	return st.Blocks * 512 // whatever the file system's blocks are, see stat(2)
+}
 
 // charge needs w.mu. It counts n times q for owner.
 func (w *Worker) charge(owner string, q Quota, n int64) {

@@ -139,6 +139,52 @@ func TestQuotaKept(t *testing.T) {
 	}
 }
 
+// The output of a job counts with its limit until the job ends, and then with what it
+// takes.
+func TestQuotaOutput(t *testing.T) {
+	dir, root := t.TempDir(), cgroupRoot()
+	same := func(c *job.Config) { c.CgroupRoot = root }
+	w := openWorker(t, dir, same)
+	quota := job.Quota{OutputBytes: 3 << 20}
+	writes := reading("head -c 200000 /dev/zero | tr '\\0' x; exec cat")
+	writes.Limits.OutputBytes = 2 << 20
+	first, err := within(t, w, quota, writes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = within(t, w, quota, writes)
+	if e := quotaError(t, err, "output_bytes"); e.Used != 2<<20 || e.Asked != 2<<20 {
+		t.Errorf("%+v", e)
+	}
+	in := takeStdin(t, w, first.ID, 0)
+	if err := errors.Join(in.End(), in.Close()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, w, first.ID)
+	used := w.Used("alice").OutputBytes
+	if used < 200000 || used > 1<<20 {
+		t.Errorf("%d bytes in use for 200000 bytes of output", used)
+	}
+	_, err = within(t, w, quota, sh("exit 0"))
+	if e := quotaError(t, err, "output_bytes"); e.Asked != job.DefaultOutput {
+		t.Errorf("one that does not say asks for %v", e.Asked)
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	w = openWorker(t, dir, same)
+	if after := w.Used("alice").OutputBytes; after != used {
+		t.Errorf("%d bytes in use after a restart, %d before", after, used)
+	}
+	if err := w.Remove(t.Context(), first.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.Used("alice"); left != (job.Quota{}) {
+		t.Errorf("in use of nothing: %+v", left)
+	}
+}
+
 // Jobs that a worker takes over count as they did for the one that started them.
 func TestQuotaTakenOver(t *testing.T) {
 	dir, root := t.TempDir(), cgroupRoot()

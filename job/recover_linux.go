@@ -98,6 +98,7 @@ func (w *Worker) takeOver(id string, g *cgroupv2.Group) (*task, error) {
 	if r.State == Ended {
 		t.complain("remove cgroup", endGroup(g))
 		t.show(r)
+		t.kept.OutputBytes = t.logBytes()
 		close(t.done)
 		t.removeScratch() // if it is there still
 		w.enter(t)
@@ -211,7 +212,8 @@ func (t *task) remember(f exitFile) error {
 		if err != nil {
 			return err
 		}
-		t.limits, t.charge = inForce(force, t.w.withOutput(t.spec.Limits)), chargeFor(force)
+		l := t.w.withOutput(t.spec.Limits)
+		t.limits, t.charge = inForce(force, l), chargeFor(force, l.OutputBytes)
 	}
 	stop, err := readStop(t.dir)
 	t.complain("read stop requests", err)

@@ -43,7 +43,7 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if limits, err = w.underQuota(limits, o.Quota); err != nil {
 		return Job{}, false, err
 	}
-	t := &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: chargeFor(limits), kept: o.Spec.keptCharge(),
+	t := &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: chargeFor(limits, w.withOutput(o.Spec.Limits).OutputBytes), kept: o.Spec.keptCharge(),
 		boot: w.boot, state: Starting, started: make(chan struct{}), done: make(chan struct{})}
 	t, spare, existing, err := w.admit(t, o.Quota, full)
 	if err != nil {

@@ -30,7 +30,7 @@ type task struct {
 	created time.Time
 	boot    string // id of the boot in which the job was started
 	charge  Quota  // what it counts with until it has ended
-	kept    Quota  // and until it is removed
+	kept    Quota  // and until it is removed; changed under the worker's mu
 
 	// started is closed when Start has succeeded or failed. What follows is
 	// set before, and not changed after.
@@ -238,7 +238,7 @@ func (t *task) supervise() {
 	if !t.finish() {
 		return
 	}
-	t.w.count(t, -1)
+	t.w.ended(t)
 	t.end()
 	t.removeScratch()
 }

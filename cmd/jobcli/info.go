@@ -96,6 +96,7 @@ func describeQuota(me httpapi.WhoAmI) string {
 		{"pids", decimal(used.Pids), decimal(q.Pids)},
 		{"kept jobs", decimal(used.KeptJobs), decimal(q.KeptJobs)},
 		{"their specs", bytesText(used.SpecBytes), bytesText(q.SpecBytes)},
+		{"their output", bytesText(used.OutputBytes), bytesText(q.OutputBytes)},
 		{"starts a minute", decimal(used.StartsPerMinute), decimal(q.StartsPerMinute)},
 	} {
 		if b.limit != "0" {
