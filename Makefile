@@ -9,13 +9,13 @@ CMDS ?= ./cmd/jobworker ./cmd/jobcli
 # The packages that compile wherever Go does.
 PORTABLE ?= ./cmd/jobcli ./job ./httpapi ./stream ./authz ./cgroupv2
 
-# The packages whose kernel tests run a second time, with the race detector.
+# The packages whose tests that need the machine run a second time, with the race detector.
 RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
 
 # step runs target $(1) and says how long it took.
 step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
 
-.PHONY: build test deps check test-host test-vm test-vm-race escape test-compose bench
+.PHONY: build test deps check test-host test-vm test-vm-race escape test-systemd test-compose bench
 
 # The two static binaries; the same bytes wherever the tree lies.
 build:
@@ -29,6 +29,7 @@ test:
 	$(call step,test-host)
 	$(call step,test-vm)
 	$(call step,test-vm-race)
+	$(call step,test-systemd)
 
 # What the tests need, installed or cached where it is missing.
 deps:
@@ -55,6 +56,12 @@ test-vm-race: deps
 # The attempts of internal/escape, and a table of what became of them.
 escape: deps
 	@.ci/test-vm -run '^TestEscape$$' ./internal/escape
+
+# The unit files of deploy/, in a virtual machine that systemd has booted.
+IN_GUEST = -file $(CURDIR)/bin/jobworker:/usr/local/bin/jobworker -file $(CURDIR)/bin/jobcli:/usr/local/bin/jobcli \
+	$(foreach u,$(notdir $(wildcard deploy/*.service)),-file $(CURDIR)/deploy/$(u):/etc/systemd/system/$(u))
+test-systemd: deps build
+	CGO_ENABLED=0 go test -json -count=1 -exec 'go tool vmexec -systemd $(IN_GUEST)' ./internal/units | go run ./internal/vmexec/noskip
 
 # The containers of deploy/, where there is a Docker engine.
 test-compose: deps build
