@@ -90,7 +90,8 @@
 //	{"time":T,"level":"INFO","msg":"event","seq":N,"event":"job.ended","job":ID,"owner":"bob","by":"bob","signal":"SIGTERM","verdict":"stopped"}
 //
 // A decision is logged before anything is done. A start has a second line, of the same request,
-// when it is known which job came of it, or that the quota was used up. Events tell how jobs begin
+// when it is known which job came of it, or that the quota was used up. So has a request that loses its
+// right while it is answered: deny, "no longer: " and why. Events tell how jobs begin
 // and end, and by is who caused it: who started the job, sent the signal, stopped or removed it,
 // "(shutdown)" for the worker itself, absent for an end that came by itself or by the job's own
 // timeout. The request id is also in the answer's header Request-Id. LogHandler leaves nothing in a
@@ -112,7 +113,8 @@
 // fingerprint is for the audit log.
 //
 // A connection may outlive its certificate and its CA. ServerTLS.Identify is therefore asked at
-// every request, and again while a response streams.
+// every request, and again, for one whose answer takes time, after each Reload and when the
+// identity's NotAfter has come.
 //
 // # Revocation
 //
