@@ -267,6 +267,8 @@ func TestRequestsAtOnce(t *testing.T) {
 func TestInputsAtOnce(t *testing.T) {
 	const perConnection, perUser = 32, 33
 	f := newFixture(t, func(c *httpapi.Config) { c.Limits.InputsPerUser = perUser })
+	bob := f.identity("bob", 0, operator)
+	quiet := f.median("127.0.0.99", bob)
 	c, elsewhere := f.client("alice", operator), f.client("alice", operator)
 	spec := shell("exec sleep 1000")
 	spec.Stdin = true
@@ -307,6 +309,7 @@ func TestInputsAtOnce(t *testing.T) {
 	if p := problem(t, err, httpapi.TypeTooMany); !strings.Contains(p.Detail, "of one user") {
 		t.Errorf("one more over another connection: %s", p.Detail)
 	}
+	f.unharmed("inputs that nobody reads", quiet, bob)
 	large := shell("exit 0")
 	large.Env = map[string]string{"A": strings.Repeat("x", 100<<10)}
 	if _, err := c.Start(t.Context(), large, ""); err != nil {

@@ -111,9 +111,16 @@ func (p *pending) open(cfg *tls.Config, user string) (endings chan ending, n int
 	r, w := io.Pipe()
 	f.Cleanup(func() { w.Close() })
 	wait("stdin", func() error { _, err := c.Stdin(f.Context(), quiet.ID, 0, r); return err })
-	for _, action := range []string{"job.read", "job.stop", "job.stdin"} {
+	for _, action := range []string{"job.read", "job.stop"} {
 		f.logs.await(f, `"allow"`, action, `"user":"`+user+`"`, `"job":"`)
 	}
+	if _, err := io.WriteString(w, "x"); err != nil {
+		f.Fatal(err)
+	}
+	f.eventually("the first byte of the input", func() bool {
+		j, err := f.worker.Status(quiet.ID)
+		return err == nil && j.StdinBytes == 1
+	})
 	return endings, n
 }
 
