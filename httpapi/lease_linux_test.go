@@ -47,6 +47,24 @@ func (p diskPKI) identity(user string) *tls.Config {
 	return cfg
 }
 
+// replaceCA puts another CA in place of the clients'.
+func (p diskPKI) replaceCA() {
+	p.Helper()
+	next := filepath.Join(p.TempDir(), "pki")
+	if _, err := authz.InitCA(next, 0); err != nil {
+		p.Fatal(err)
+	}
+	for _, name := range []string{"ca.pem", "crl.pem"} {
+		data, err := os.ReadFile(filepath.Join(next, name))
+		if err == nil {
+			err = os.WriteFile(p.path(name), data, 0o600)
+		}
+		if err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
 // newDiskFixture is newFixture with the certificates of a new diskPKI, in which root is an admin.
 func newDiskFixture(t testing.TB, change func(*httpapi.Config)) (*fixture, diskPKI) {
 	t.Helper()
@@ -131,32 +149,22 @@ type pending struct {
 	jobs  []string // those that must go on
 }
 
-// A right that is taken away ends every request that lives on it, at once, and with it nothing
-// else: neither the jobs nor the requests of others. The heartbeat is longer than the test waits.
-func TestLostRightEndsEverything(t *testing.T) {
-	f, pki := newDiskFixture(t, func(c *httpapi.Config) { c.WriteTimeout = time.Hour })
-	root := newClient(t, f.url(), pki.identity("root"))
-	p := &pending{fixture: f, flood: f.start(root, "head -c 67108864 /dev/zero; exec sleep 1000").ID}
-	unharmed, n := p.open(pki.identity("root"), "root")
+// A loss is a way to lose a right.
+type loss struct {
+	user string
+	life time.Duration // of the certificate; 0 is a long one
+	lose func()
+	kind string // of the problem
+	why  string // in the audit log
+}
 
-	reload := func() {
-		t.Helper()
-		if err := f.server.Reload(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, test := range []struct {
-		user string
-		life time.Duration
-		lose func()
-		kind string
-		why  string // in the audit log
-	}{
+func losses(t *testing.T, f *fixture, pki diskPKI) []loss {
+	return []loss{
 		{"revoked", 0, func() {
 			if _, _, err := authz.Revoke(authz.RevokeOptions{Dir: pki.dir, User: "revoked"}); err != nil {
 				t.Fatal(err)
 			}
-			reload()
+			f.reload()
 		}, httpapi.TypeIdentity, `certificate of \"revoked\": revoked`},
 		{"expired", leaseLife, func() {}, httpapi.TypeIdentity, `certificate of \"expired\": expired on`},
 		{"demoted", 0, func() {
@@ -166,7 +174,25 @@ func TestLostRightEndsEverything(t *testing.T) {
 			}
 			f.server.SetPolicy(policy)
 		}, httpapi.TypeForbidden, "the policy gives you no role"},
-	} {
+	}
+}
+
+func (f *fixture) reload() {
+	f.Helper()
+	if err := f.server.Reload(); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// A right that is taken away ends every request that lives on it, at once, and with it nothing
+// else: neither the jobs nor the requests of others. The heartbeat is longer than the test waits.
+func TestLostRightEndsEverything(t *testing.T) {
+	f, pki := newDiskFixture(t, func(c *httpapi.Config) { c.WriteTimeout = time.Hour })
+	root := newClient(t, f.url(), pki.identity("root"))
+	p := &pending{fixture: f, flood: f.start(root, "head -c 67108864 /dev/zero; exec sleep 1000").ID}
+	unharmed, n := p.open(pki.identity("root"), "root")
+
+	for _, test := range losses(t, f, pki) {
 		t.Run(test.user, func(t *testing.T) {
 			cfg := pki.add(test.user, test.life, admin)
 			from := time.Now()
@@ -194,21 +220,9 @@ func TestLostRightEndsEverything(t *testing.T) {
 		}
 	}
 
-	next := filepath.Join(t.TempDir(), "pki")
-	if _, err := authz.InitCA(next, 0); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"ca.pem", "crl.pem"} {
-		data, err := os.ReadFile(filepath.Join(next, name))
-		if err == nil {
-			err = os.WriteFile(pki.path(name), data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	pki.replaceCA()
 	from := time.Now()
-	reload()
+	f.reload()
 	p.ended(t, unharmed, n, from, httpapi.TypeIdentity)
 	f.logs.await(t, `"decision":"deny"`, `"user":"root"`, "no longer: ", "no longer trusted")
 }

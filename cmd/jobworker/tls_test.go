@@ -297,97 +297,110 @@ func TestKeyModes(t *testing.T) {
 	}
 }
 
-// TestRightsEndStreams: a certificate that runs out or is revoked, a role that is taken away and a CA
-// that is replaced end a silent stream of the worker's, within 2 seconds, and its job goes on.
-func TestRightsEndStreams(t *testing.T) {
-	const life, bound = 4 * time.Second, 2 * time.Second
-	kerneltest.Root(t)
-	p := newProcess(t)
-	p.write("policy.json", `{"roles":{"admin":{"groups":["jobworker:admin"]}}}`)
-	d := p.startChild(t, "-client-crl", p.path("pki", "crl.pem"), "-policy", p.path("policy.json"))
-	root := d.client(d.url, "alice")
+// A loss is a way to lose a right.
+type loss struct {
+	user string
+	life time.Duration    // of the certificate; 0 is a long one
+	lose func() time.Time // returns when that was
+	then string           // the alert that the next connection gets; "" for none
+}
+
+// losses are all of them; next has the CA that comes at the end.
+func (d *child) losses(next *process) []loss {
 	hup := func() time.Time {
 		if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
+			d.Fatal(err)
 		}
 		return time.Now()
 	}
-	next := newProcess(t)
-	for _, test := range []struct {
-		user string
-		life time.Duration
-		end  func() time.Time // takes the right away, and returns when that was
-		then string           // what a request is told afterwards
-	}{
-		{"expired", life, func() time.Time { return p.user("expired").Leaf.NotAfter }, "expired certificate"},
+	return []loss{
+		{"expired", 4 * time.Second, func() time.Time { return d.user("expired").Leaf.NotAfter }, "expired certificate"},
 		{"revoked", 0, func() time.Time {
-			if _, _, err := authz.Revoke(authz.RevokeOptions{Dir: p.path("pki"), User: "revoked"}); err != nil {
-				t.Fatal(err)
+			if _, _, err := authz.Revoke(authz.RevokeOptions{Dir: d.path("pki"), User: "revoked"}); err != nil {
+				d.Fatal(err)
 			}
 			return hup()
 		}, "bad certificate"},
 		{"demoted", 0, func() time.Time {
-			p.write("policy.json", `{"roles":{"admin":{"users":["alice", "rotated"]}}}`)
+			d.write("policy.json", `{"roles":{"admin":{"users":["alice", "rotated"]}}}`)
 			return hup()
 		}, ""},
 		{"rotated", 0, func() time.Time {
 			for _, name := range []string{"ca.pem", "crl.pem"} {
 				data, err := os.ReadFile(next.path("pki", name))
 				if err != nil {
-					t.Fatal(err)
+					d.Fatal(err)
 				}
-				p.write("pki/"+name, string(data))
+				d.write("pki/"+name, string(data))
 			}
 			return hup()
 		}, "unknown certificate authority"},
-	} {
+	}
+}
+
+// TestRightsEndStreams: a certificate that runs out or is revoked, a role that is taken away and a CA
+// that is replaced end a silent stream of the worker's, within 2 seconds, and its job goes on.
+func TestRightsEndStreams(t *testing.T) {
+	kerneltest.Root(t)
+	p, next := newProcess(t), newProcess(t)
+	p.write("policy.json", `{"roles":{"admin":{"groups":["jobworker:admin"]}}}`)
+	d := p.startChild(t, "-client-crl", p.path("pki", "crl.pem"), "-policy", p.path("policy.json"))
+	root := d.client(d.url, "alice")
+	for _, test := range d.losses(next) {
 		t.Run(test.user, func(t *testing.T) {
-			p.add(test.user, test.life)
-			cfg := p.with(p.user(test.user))
-			c, err := httpapi.NewClient(d.url, cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			job, err := c.Start(t.Context(), httpapi.Spec{Argv: []string{"sleep", "1000"}}, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := c.Output(t.Context(), job.ID, httpapi.OutputOptions{Follow: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			if fr, err := s.Next(); err != nil || fr.Type != "start" {
-				t.Fatalf("%+v, %v", fr, err)
-			}
-			from := test.end()
-			fr, err := s.Next()
-			if late := time.Since(from); !errors.Is(err, io.ErrUnexpectedEOF) || late < 0 || late > bound {
-				t.Errorf("%s after its right the stream gives %+v, %v", late, fr, err)
-			}
-			c.Close() // what follows goes over a new connection
+			cfg, id := d.endsStream(t, test)
 			if test.then != "" {
 				refused(t, "the next connection", d.url, cfg, test.then)
 			}
 			if test.user == "rotated" {
 				root = nextClient(t, next, d.url, cfg.RootCAs)
 			}
-			if j, err := root.Status(t.Context(), job.ID); err != nil || j.State != httpapi.Running {
+			if j, err := root.Status(t.Context(), id); err != nil || j.State != httpapi.Running {
 				t.Errorf("the job: %s, %v", j.State, err)
 			}
 		})
 	}
 	d.signal()
 	d.wait(0)
-	for _, user := range []string{"expired", "revoked", "demoted", "rotated"} {
+	for _, test := range d.losses(next) {
 		ends := func(line string) bool {
-			return strings.Contains(line, `"user":"`+user+`"`) && strings.Contains(line, `"action":"job.output"`) && strings.Contains(line, "no longer: ")
+			return strings.Contains(line, `"user":"`+test.user+`"`) && strings.Contains(line, `"action":"job.output"`) && strings.Contains(line, "no longer: ")
 		}
 		if !slices.ContainsFunc(strings.Split(d.stderr.String(), "\n"), ends) {
-			t.Errorf("the end of the stream of %s is not in the audit log", user)
+			t.Errorf("the end of the stream of %s is not in the audit log", test.user)
 		}
 	}
+}
+
+// endsStream checks that the stream of a silent job ends with the right of its reader, and returns the
+// reader's configuration and the job.
+func (d *child) endsStream(t *testing.T, l loss) (cfg *tls.Config, id string) {
+	t.Helper()
+	d.add(l.user, l.life)
+	cfg = d.with(d.user(l.user))
+	c, err := httpapi.NewClient(d.url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	job, err := c.Start(t.Context(), httpapi.Spec{Argv: []string{"sleep", "1000"}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Output(t.Context(), job.ID, httpapi.OutputOptions{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if fr, err := s.Next(); err != nil || fr.Type != "start" {
+		t.Fatalf("%+v, %v", fr, err)
+	}
+	from := l.lose()
+	fr, err := s.Next()
+	if late := time.Since(from); !errors.Is(err, io.ErrUnexpectedEOF) || late < 0 || late > 2*time.Second {
+		t.Errorf("%s after its right the stream gives %+v, %v", late, fr, err)
+	}
+	return cfg, job.ID
 }
 
 // nextClient is alice of another PKI, at a worker that has kept its own certificate.
