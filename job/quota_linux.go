@@ -1,10 +1,8 @@
 package job
 
 import (
-	"maps"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +50,7 @@ func (s *Spec) keptCharge() Quota { return Quota{KeptJobs: 1, SpecBytes: s.specB
 // ended takes t, whose log is complete, from those that have not ended. From now on its
 // output counts with what it takes.
 func (w *Worker) ended(t *task) {
-	size := t.logBytes()
+	size := t.logBytes(t.charge.OutputBytes)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counted(t, -1)
@@ -60,11 +58,12 @@ func (w *Worker) ended(t *task) {
 	w.charge(t.owner, Quota{OutputBytes: size}, 1)
 }
 
-// logBytes returns what the log takes on the disk; 0 where nobody can say.
-func (t *task) logBytes() int64 {
+// logBytes returns what the log takes on the disk, or its limit if nobody can say.
+func (t *task) logBytes(limit int64) int64 {
 	var st unix.Stat_t
 	if err := unix.Lstat(filepath.Join(t.dir, logName), &st); err != nil {
-		return 0
+		t.complain("measure log", err)
+		return limit
 	}
 	return st.Blocks * 512 // whatever the file system's blocks are, see stat(2)
 }
@@ -74,43 +73,4 @@ func (w *Worker) charge(owner string, q Quota, n int64) {
 	if w.used[owner] = w.used[owner].plus(q, n); w.used[owner] == (Quota{}) {
 		delete(w.used, owner)
 	}
-}
-
-// The rate of starts is kept as one time for each owner, up to which the starts so
-// far have taken up their share, each 1/perMinute of a minute: the generic cell rate
-// algorithm. A minute's worth may come at once.
-
-// startsOf needs w.mu. It returns how many starts of the last minute owner has in use.
-func (w *Worker) startsOf(owner string) int64 {
-	until := time.Until(w.starts[owner].until)
-	if until <= 0 {
-		return 0
-	}
-	return int64((until + w.starts[owner].each - 1) / w.starts[owner].each)
-}
-
-// A pace is an owner's rate of starts.
-type pace struct {
-	until time.Time     // when all starts so far are forgotten
-	each  time.Duration // how long one counts
-}
-
-// countStart needs w.mu. It counts a start of owner, or returns a *QuotaError when
-// there have been perMinute in the last minute.
-func (w *Worker) countStart(owner string, perMinute int64) error {
-	if perMinute == 0 {
-		return nil
-	}
-	now := time.Now()
-	maps.DeleteFunc(w.starts, func(_ string, p pace) bool { return !p.until.After(now) })
-	p := pace{until: w.starts[owner].until, each: time.Minute / time.Duration(perMinute)}
-	if now.After(p.until) {
-		p.until = now
-	}
-	p.until = p.until.Add(p.each)
-	if late := p.until.Sub(now) - time.Minute; late > 0 {
-		return &QuotaError{Bound: "starts_per_minute", Limit: float64(perMinute), Used: float64(perMinute), Asked: 1, Retry: late}
-	}
-	w.starts[owner] = p
-	return nil
 }

@@ -98,7 +98,7 @@ func (w *Worker) takeOver(id string, g *cgroupv2.Group) (*task, error) {
 	if r.State == Ended {
 		t.complain("remove cgroup", endGroup(g))
 		t.show(r)
-		t.kept.OutputBytes = t.logBytes()
+		t.kept.OutputBytes = t.logBytes(min(r.Limits.OutputBytes, mostCounted))
 		close(t.done)
 		t.removeScratch() // if it is there still
 		w.enter(t)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +59,8 @@ func openAppend(name string) (*os.File, error) {
 	return f, nil
 }
 
-// reopen goes on in the file that has the name now. On an error it stays with the old one.
+// reopen goes on in the file that has the name now, or in the old one where that cannot be
+// opened.
 func (l *auditLog) reopen() error {
 	f, err := openAppend(l.name)
 	if err != nil {
@@ -117,8 +117,7 @@ func (d *daemon) auditEvent(e job.Event) {
 		entry.By = e.Owner
 	}
 	if v := e.Verdict; v != nil {
-		entry.Verdict, entry.Code = v.Reason, v.Code
-		entry.By, entry.Signal = cmp.Or(v.By, e.By), v.Signal
+		entry.Verdict, entry.Code, entry.By, entry.Signal = v.Reason, v.Code, v.By, v.Signal
 	}
 	d.audit.Happened(context.Background(), entry)
 }

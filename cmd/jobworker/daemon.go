@@ -147,7 +147,7 @@ func (d *daemon) wait(ctx context.Context, served chan error) (signals int, err 
 func (d *daemon) reload() {
 	if d.auditTo != nil {
 		if err := d.auditTo.reopen(); err != nil {
-			d.log.Error("reload: the audit log goes on in the old file", "error", err.Error())
+			d.log.Error("reload: open the audit log again", "error", err.Error())
 		}
 	}
 	if err := d.server.Reload(); err != nil {
