@@ -60,8 +60,9 @@ type Config struct {
 	// jobs may read.
 	Expose []string
 
-	// Private are files of this program that no Permit gives to a job: keys,
-	// policies. StateDir is one of them anyway.
+	// Private are files of this program that no Permit gives to a job, and that
+	// are covered where one sees the host's: keys, policies. StateDir is one of
+	// them anyway.
 	Private []string
 
 	// Spare keeps what the next job needs ready: its namespaces, its cgroups

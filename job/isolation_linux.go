@@ -179,7 +179,7 @@ func (w *Worker) checkSource(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Concat(w.cfg.Private, []string{w.cfg.StateDir}) {
+	for _, name := range w.ownFiles() {
 		private, err := locatePath(name)
 		if errors.Is(err, os.ErrNotExist) {
 			continue

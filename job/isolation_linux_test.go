@@ -466,3 +466,33 @@ func TestCalculateElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnFilesHidden: where a job sees the host's files, those of the worker are not
+// among them, whatever their modes.
+func TestOwnFilesHidden(t *testing.T) {
+	state, key := publicDir(t), filepath.Join(publicDir(t), "key.pem")
+	write(t, key, "secret\n")
+	if err := os.Symlink(key, key+".link"); err != nil {
+		t.Fatal(err)
+	}
+	w := openWorker(t, state, func(c *job.Config) { c.Private = []string{key + ".link", "/none"} })
+	script := fmt.Sprintf("cat %s %[1]s.link; ls -A %s/state && echo; id -u", key, state)
+	s := isolationSpec(script, func(s *job.Spec) { s.Profile, s.User = "host", someUser })
+	if _, out := runPermitted(t, w, s, everything()); out != "\n"+someUser+"\n" {
+		t.Errorf("the job reads %q", out)
+	}
+}
+
+// TestKeyInEtc: nor are they where all jobs see the host's.
+func TestKeyInEtc(t *testing.T) {
+	kerneltest.VM(t) // its /etc
+	const key = "/etc/jobworker-key.pem"
+	write(t, key, "secret\n")
+	t.Cleanup(func() { os.Remove(key) })
+	w := openWorker(t, t.TempDir(), func(c *job.Config) { c.Private = []string{key} })
+	for _, change := range []func(*job.Spec){func(*job.Spec) {}, func(s *job.Spec) { s.Userns = true }, bind("/usr", false)} {
+		if _, out := runPermitted(t, w, isolationSpec("cat "+key+"; id -un", change), everything()); out != "job\n" {
+			t.Errorf("the job reads %q", out)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,6 +78,23 @@ func findMount(mountinfo, id string) (hostMount, error) {
 		}
 	}
 	return hostMount{}, fmt.Errorf("no such mount: %w", os.ErrNotExist)
+}
+
+// ownFiles are those that no job may see.
+func (w *Worker) ownFiles() []string { return slices.Concat(w.cfg.Private, []string{w.cfg.StateDir}) }
+
+// hidden is where ownFiles are, as long as they are there.
+func (w *Worker) hidden() (names []string) {
+	for _, name := range w.ownFiles() {
+		name, err := filepath.EvalSymlinks(name)
+		if err == nil {
+			name, err = filepath.Abs(name)
+		}
+		if err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // checkExpose refuses to show every job what no Permit can give one.

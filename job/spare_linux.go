@@ -52,7 +52,7 @@ func (p *place) remove() error {
 
 // setup is what nsinit is to begin with for a job.
 func (w *Worker) setup(s *Spec, g *given) nsinit.Setup {
-	n := nsinit.Setup{ReadOnly: slices.Concat(hostDirs, w.cfg.Expose), Late: s.lateRoot(), HostNet: s.hostNet()}
+	n := nsinit.Setup{ReadOnly: slices.Concat(hostDirs, w.cfg.Expose), Hidden: w.hidden(), Late: s.lateRoot(), HostNet: s.hostNet()}
 	if n.HostNet {
 		// Names are looked up as on the host; this is often a link to a file in /run.
 		name, err := filepath.EvalSymlinks("/etc/resolv.conf")

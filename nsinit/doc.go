@@ -73,7 +73,8 @@
 // link is followed to mount something, or all that the host has mounted ([RootHost]),
 // with no change but a /proc of the job's own and no set-user-ID; and further mounts can
 // be part of it. The daemon makes those mounts from what it has opened and checked
-// ([CloneTree]): no path that a client has named is resolved here.
+// ([CloneTree]): no path that a client has named is resolved here. In each root that
+// shows the host's files what Setup.Hidden names is covered.
 //
 // None of that changes what the job is: not root, without capabilities or a way to
 // any, filtered, in its PID namespace and chrooted. In a user namespace (Setup.UserUID)

@@ -135,13 +135,13 @@ func (e *early) root() (root, error) {
 	if e.Late {
 		return root{}, nil
 	}
-	return newRoot(e.ReadOnly, nil)
+	return e.newRoot(nil)
 }
 
 // finish makes r, of root, that of the job.
 func (e *early) finish(r root, c Config, binds []bind) (_ root, err error) {
 	if e.Late {
-		if r, err = lateRoot(e.ReadOnly, c, binds); err != nil {
+		if r, err = e.lateRoot(c, binds); err != nil {
 			return r, err
 		}
 	}

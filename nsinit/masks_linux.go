@@ -2,6 +2,7 @@ package nsinit
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,15 +29,18 @@ func maskProc(job int) error {
 	if err := null.check(job, "dev/null"); err != nil {
 		return err
 	}
-	err := cover(job, maskedFiles, func() (mount, error) {
-		return cloneMount(job, "dev/null", readOnly|noexec|unix.MOUNT_ATTR_NOSUID)
-	})
-	if err != nil {
+	if err := cover(job, maskedFiles, func() (mount, error) { return nullMount(job) }); err != nil {
 		return err
 	}
-	return cover(job, maskedDirs, func() (mount, error) {
-		return newMount("tmpfs", readOnly|noexec|nosuidNodev, option{"nr_inodes", "1"}, option{"mode", "0555"})
-	})
+	return cover(job, maskedDirs, emptyDir)
+}
+
+func nullMount(job int) (mount, error) {
+	return cloneMount(job, "dev/null", readOnly|noexec|unix.MOUNT_ATTR_NOSUID)
+}
+
+func emptyDir() (mount, error) {
+	return newMount("tmpfs", readOnly|noexec|nosuidNodev, option{"nr_inodes", "1"}, option{"mode", "0555"})
 }
 
 // cover attaches what make returns at the first of names that the job's /proc has,
@@ -54,6 +58,32 @@ func cover(job int, names []string, make func() (mount, error)) error {
 			return err
 		}
 		make = func() (mount, error) { return copyMount(job, at) }
+	}
+	return nil
+}
+
+// hide covers those of names, absolute paths, that there are below the job's root: a
+// directory by an empty one, anything else by the null device.
+func hide(job int, names []string) error {
+	for _, name := range names {
+		var st unix.Stat_t
+		switch err := unix.Fstatat(job, strings.TrimPrefix(name, "/"), &st, unix.AT_SYMLINK_NOFOLLOW); {
+		case err == unix.ENOENT, err == unix.ENOTDIR:
+			continue
+		case err != nil:
+			return fmt.Errorf("stat %s: %w", name, err)
+		}
+		make := emptyDir
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			make = func() (mount, error) { return nullMount(job) }
+		}
+		m, err := make()
+		if err != nil {
+			return fmt.Errorf("hide %s: %w", name, err)
+		}
+		if err := attachWithin(job, name, m); err != nil {
+			return fmt.Errorf("hide %w", err)
+		}
 	}
 	return nil
 }

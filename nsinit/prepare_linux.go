@@ -15,6 +15,7 @@ import (
 // close the files.
 type Setup struct {
 	ReadOnly      []string // host paths shown read-only where they are, absolute; those that do not exist are left out
+	Hidden        []string // host paths whose files a job does not see where it sees the host's, absolute and without links
 	InitCgroup    *os.File // directory of the cgroup nsinit starts in
 	PayloadCgroup *os.File // directory of the cgroup the program starts in
 
@@ -29,13 +30,14 @@ type Setup struct {
 // An early is the part of a Setup that nsinit is told as its argument.
 type early struct {
 	ReadOnly []string `json:"read_only"`
+	Hidden   []string `json:"hidden"`
 	Late     bool     `json:"late"`
 	HostNet  bool     `json:"host_net"`
 }
 
 // argument returns what nsinit is executed with.
 func (s *Setup) argument() (string, error) {
-	b, err := json.Marshal(early{s.ReadOnly, s.Late, s.HostNet})
+	b, err := json.Marshal(early{s.ReadOnly, s.Hidden, s.Late, s.HostNet})
 	return string(b), err
 }
 

@@ -69,8 +69,8 @@ type root struct {
 
 // newRoot begins to replace the root of this mount namespace, a copy of the
 // host's, by one that has nothing in it but /job, the job's root: a tmpfs with
-// what the host has at hostDirs, and room for binds.
-func newRoot(hostDirs []string, binds []bind) (r root, err error) {
+// what the host has at e.ReadOnly, and room for binds.
+func (e *early) newRoot(binds []bind) (r root, err error) {
 	defer unix.Umask(unix.Umask(0)) // the modes below are meant as they are
 	if err := r.makeOuter(); err != nil {
 		return r, err
@@ -81,21 +81,24 @@ func newRoot(hostDirs []string, binds []bind) (r root, err error) {
 	}
 	defer unix.Close(base)
 	v := view{base: base, attr: readOnly | nosuidNodev}
-	for _, p := range hostDirs {
+	for _, p := range e.ReadOnly {
 		v.names = append(v.names, strings.TrimPrefix(p, "/"))
 	}
-	return r, r.fill(v, binds)
+	if err := r.fill(v, binds); err != nil {
+		return r, err
+	}
+	return r, hide(r.job, e.Hidden)
 }
 
 // lateRoot is newRoot for a job whose root cannot be begun without it.
-func lateRoot(hostDirs []string, c Config, binds []bind) (r root, err error) {
+func (e *early) lateRoot(c Config, binds []bind) (r root, err error) {
 	switch c.Root {
 	case RootDir:
 		return newDirRoot(binds)
 	case RootHost:
-		return newHostRoot()
+		return e.newHostRoot()
 	}
-	return newRoot(hostDirs, binds)
+	return e.newRoot(binds)
 }
 
 // newDirRoot is newRoot with what is in the directory of Files.Root, in place of the
@@ -130,7 +133,7 @@ func newDirRoot(binds []bind) (r root, err error) {
 
 // newHostRoot is newRoot with all that the host has mounted, as it is but for
 // setuid, and a /proc of the job's own in place of the host's.
-func newHostRoot() (r root, err error) {
+func (e *early) newHostRoot() (r root, err error) {
 	host, err := cloneMount(unix.AT_FDCWD, "/", unix.MOUNT_ATTR_NOSUID) // outer is not among it yet
 	if err != nil {
 		return r, err
@@ -147,7 +150,10 @@ func newHostRoot() (r root, err error) {
 	if err := attachNew(r.job, ownProc.at, ownProc.make); err != nil {
 		return r, err
 	}
-	return r, maskProc(r.job)
+	if err := maskProc(r.job); err != nil {
+		return r, err
+	}
+	return r, hide(r.job, e.Hidden)
 }
 
 // detach takes off what is mounted at path below outer, with all that is on it.
