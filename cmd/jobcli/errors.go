@@ -31,7 +31,7 @@ func (d diagnosis) inConsole() string { return cmp.Or(d.typed, d.hint) }
 // failed, and the answer says why.
 var problems = map[string]diagnosis{
 	httpapi.TypeNotFound:         {noSuchJob, "jobcli ps -a lists the jobs that you may see", "jobs all lists those that you may see"},
-	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles; the worker's administrator gives others", ""},
+	httpapi.TypeForbidden:        {notAllowed, "jobcli whoami shows your roles and grants; the worker's administrator gives others", ""},
 	httpapi.TypeIdentity:         {notAllowed, renewHint, ""},
 	httpapi.TypeJobRunning:       {failed, "jobcli stop ends it, or rm -f", ""},
 	httpapi.TypeUnready:          {failed, "echo start | jobcli console makes it ready", "start makes it ready"},
