@@ -90,12 +90,12 @@
 //	{"time":T,"level":"INFO","msg":"event","seq":N,"event":"job.ended","job":ID,"owner":"bob","by":"bob","signal":"SIGTERM","verdict":"stopped"}
 //
 // A decision is logged before anything is done. A start has a second line, of the same request,
-// when it is known which job came of it, or that the quota was used up. So has a request that loses its
-// right while it is answered: deny, "no longer: " and why. Events tell how jobs begin
-// and end, and by is who caused it: who started the job, sent the signal, stopped or removed it,
-// "(shutdown)" for the worker itself, absent for an end that came by itself or by the job's own
-// timeout. The request id is also in the answer's header Request-Id. LogHandler leaves nothing in a
-// line that a terminal would obey.
+// with the job that came of it, or why none did: what the policy does not allow of this one is a
+// deny. So has a request that loses its right while it is answered: deny, "no longer: " and why.
+// Events tell how jobs begin and end, and by is who caused it: who started the job, sent the signal,
+// stopped or removed it, "(shutdown)" and "(retention)" for the worker itself, absent for an end that
+// came by itself or by the job's own timeout. The request id is also in the answer's header
+// Request-Id. LogHandler leaves nothing in a line that a terminal would obey.
 //
 // # What is not visible does not exist
 //

@@ -47,27 +47,31 @@ func (x *exchange) start() error {
 }
 
 // startJob starts a job of the client, with what its grants permit and within its
-// quota. The decision to allow it was logged before there was a job; this logs which
-// job came of it.
+// quota. The decision to allow it was logged before there was a job; this logs what came
+// of it.
 func (x *exchange) startJob(key string, spec Spec) (j Job, existing bool, err error) {
 	j, existing, err = x.s.cfg.Worker.Start(x.r.Context(), job.StartOptions{
 		Owner: x.who.User, Key: key, Spec: spec, Quota: job.Quota(x.policy.Quota(x.who)), Permit: permit(x.policy.Grants(x.who)),
 	})
-	if e, ok := errors.AsType[*job.QuotaError](err); ok {
-		x.audit(authz.JobStart, "", "", false, e.Error())
+	x.auditStart(j, existing, err)
+	return j, existing, err
+}
+
+// auditStart logs what came of a start that was allowed: a job, a fault, or that the
+// policy does not allow this one.
+func (x *exchange) auditStart(j Job, existing bool, err error) {
+	_, quota := errors.AsType[*job.QuotaError](err)
+	_, permit := errors.AsType[*job.PermitError](err)
+	switch {
+	case quota, permit:
+		x.audit(authz.JobStart, "", "", false, err.Error())
+	case err != nil:
+		x.audit(authz.JobStart, "", "", true, err.Error())
+	case existing:
+		x.audit(authz.JobStart, j.ID, j.Owner, true, "started before, with the same key")
+	default:
+		x.audit(authz.JobStart, j.ID, j.Owner, true, "started")
 	}
-	if e, ok := errors.AsType[*job.PermitError](err); ok {
-		x.audit(authz.JobStart, "", "", false, e.Error())
-	}
-	if err != nil {
-		return j, existing, err
-	}
-	reason := "started"
-	if existing {
-		reason = "started before, with the same key"
-	}
-	x.audit(authz.JobStart, j.ID, j.Owner, true, reason)
-	return j, existing, nil
 }
 
 // permit puts what the policy grants in the words of package job.
