@@ -193,6 +193,7 @@ func TestDuration(t *testing.T) {
 // accepted as the same Spec.
 func FuzzParseSpec(f *testing.F) {
 	f.Add([]byte(`{"argv":["true"]}`))
+	f.Add([]byte(`{"argv":["\ud83d\ude00","\\ud83d","\ufffd","\u2028"]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s, err := job.ParseSpec(bytes.NewReader(in))
 		if err != nil {

@@ -39,7 +39,7 @@ var problems = map[string]diagnosis{
 	httpapi.TypeStartFailed:      {failed, startHint, ""},
 	httpapi.TypeTooMany:          {failed, "try again when some have ended; the worker's -max- flags say how many there may be", ""},
 	httpapi.TypeBusy:             {failed, "try again when one of them has ended; jobcli stop ends a job", "try again when one of them has ended; cancel ID ends a job"},
-	httpapi.TypeQuota:            {failed, "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", "cancel ID ends a job; jobcli rm forgets one that is over"},
+	httpapi.TypeQuota:            {failed, "jobcli whoami shows your quota; jobcli stop ends a job, rm and prune forget what is over", "cancel ID ends a job; jobcli rm and prune forget what is over"},
 	httpapi.TypeShuttingDown:     {unreachable, "try again when it is back", ""},
 	httpapi.TypeNoCapacity:       {failed, pruneHint, ""},
 	httpapi.TypeNoSpace:          {failed, pruneHint, ""},

@@ -73,7 +73,7 @@ func TestNewcomer(t *testing.T) {
 		{"too much", full, "alice", nil, nil, 1, "@all calculate 1000 x\n@all calculate 1000 x",
 			"", "", "cancel ID ends a job"},
 		{"quota", bounded, "alice", nil, []string{"start", "true"}, 1, "run true",
-			"quota on spec_bytes: ", "jobcli whoami shows your quota; jobcli stop ends a job, rm forgets one that is over", "cancel ID ends a job; jobcli rm forgets one that is over"},
+			"quota on spec_bytes: ", "jobcli whoami shows your quota; jobcli stop ends a job, rm and prune forget what is over", "cancel ID ends a job; jobcli rm and prune forget what is over"},
 		{"no room on the disk", noDisk, "alice", nil, []string{"start", "true"}, 1, "run true", "it is full, or nearly so", "jobcli prune forgets your ended jobs", ""},
 		{"no such job", s, "alice", nil, []string{"status", "abc"}, 3, "status abc", "no such job", "jobcli ps -a lists", "jobs all lists"},
 	} {
