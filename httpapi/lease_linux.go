@@ -29,14 +29,16 @@ type lease struct {
 	end           context.CancelCauseFunc
 	lost          atomic.Pointer[Problem] // why, once it is
 
-	mu      sync.Mutex // held while the lease is decided: no longer than the request lasts
-	over    bool       // released, or lost
-	timer   *time.Timer
-	writing bool // the answer has begun: end a write that is blocked too
+	mu      sync.Mutex  // held while the lease is decided: no longer than the request lasts
+	over    bool        // released, or lost
+	timer   *time.Timer // decides again; when lost, closes the connection
+	writing bool        // the answer has begun: end a write that is blocked too
 }
 
-// decideAgain is how long a lease is not looked at, if nothing happens.
-const decideAgain = time.Minute
+const (
+	decideAgain = time.Minute // how long a lease is not looked at, if nothing happens
+	stuck       = time.Second // how long a request may take to end without its right
+)
 
 // hold makes the request live on the right to do a to what is owner's, and replaces
 // the request's context by one that ends with it. The caller releases the lease when
@@ -94,6 +96,10 @@ func (l *lease) decide() {
 	l.end(p)
 	if l.writing {
 		l.x.stopWriting()
+		// The reset of a stream has to wait for the frame before it, which may be stuck in TCP. A
+		// request that has not ended by then loses its connection.
+		l.timer.Stop()
+		l.timer = time.AfterFunc(stuck, func() { l.x.connection().Close() })
 	}
 	l.x.audit(l.action, l.object, l.owner, false, "no longer: "+p.Detail)
 }

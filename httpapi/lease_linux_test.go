@@ -4,11 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"jobworker/authz"
 	"jobworker/httpapi"
@@ -286,4 +289,49 @@ func TestLeaseRaces(t *testing.T) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
+}
+
+// A client that leaves all of its connection unread holds up the reset of its stream too. Its
+// connection goes.
+func TestLostRightOfStuckConnection(t *testing.T) {
+	f := newFixture(t, func(c *httpapi.Config) { c.WriteTimeout = time.Hour })
+	j := f.start(f.client("root", admin), "head -c 67108864 /dev/zero; exec sleep 1000")
+	conn := f.dialH2(f.identity("alice", 0, viewer))
+	window := []byte{0x7f, 0xff, 0, 0} // for the stream, and more for the connection: nothing but TCP is in the way
+	frames := append(h2Frame(h2Settings, 0, 0, append([]byte{0, 4}, window...)), h2Frame(h2WindowUpdate, 0, 0, window)...)
+	get := h2Fields(":method=GET", ":scheme=https", ":authority=worker", ":path=/v1/jobs/"+j.ID+"/output?follow=true")
+	if _, err := conn.Write(append(frames, h2Frame(h2Headers, h2EndStream|h2EndHeaders, 1, get)...)); err != nil {
+		t.Fatal(err)
+	}
+	last, since := 0, time.Now()
+	f.eventually("a connection that is stuck", func() bool {
+		n := unread(t, conn)
+		if n != last {
+			last, since = n, time.Now()
+		}
+		return n > 0 && time.Since(since) > 500*time.Millisecond
+	})
+	policy, err := authz.ParsePolicy(strings.NewReader(`{"roles":{"admin":{"users":["root"]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	f.server.SetPolicy(policy)
+	f.logs.await(t, "stream cut", j.ID, `"user":"alice"`, "gives you no role")
+	if late := time.Since(from); late > endBound {
+		t.Errorf("ends after %s", late)
+	}
+}
+
+// unread is how many bytes conn has received that nobody has read.
+func unread(t *testing.T, conn *tls.Conn) (n int) {
+	t.Helper()
+	raw, err := conn.NetConn().(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }); e != nil || err != nil { // tcp(7)
+		t.Fatal(e, err)
+	}
+	return n
 }
