@@ -12,6 +12,7 @@ import "cmp"
 //	ConnectionsPerUser         too-many, and the end of the connection
 //	Requests, RequestsPerUser  too-many
 //	InputsPerUser              too-many
+//	InputsPerConnection        too-many
 type ClientLimits struct {
 	// Connections are all that are open. [4096]
 	Connections int
@@ -32,8 +33,12 @@ type ClientLimits struct {
 	RequestsPerUser int
 
 	// InputsPerUser are those that write to the input of jobs. Each may hold 768 KiB that its
-	// job has not read; 32 may come over one connection, at most. [256]
+	// job has not read. [256]
 	InputsPerUser int
+
+	// InputsPerConnection are those over one HTTP/2 connection, which has room for the bodies of
+	// twice as many, so that inputs which no job reads do not hold up its other requests. [32]
+	InputsPerConnection int
 }
 
 // Files is the number of file descriptors that clients can take within the limits: one for each
@@ -54,5 +59,6 @@ func (l ClientLimits) withDefaults() ClientLimits {
 		Requests:              cmp.Or(l.Requests, 8192),
 		RequestsPerUser:       cmp.Or(l.RequestsPerUser, 2048),
 		InputsPerUser:         cmp.Or(l.InputsPerUser, 256),
+		InputsPerConnection:   cmp.Or(l.InputsPerConnection, 32),
 	}
 }

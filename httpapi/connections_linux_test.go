@@ -72,7 +72,7 @@ func (f *fixture) live(ip string, cfg *tls.Config) time.Duration {
 func (f *fixture) median(ip string, cfg *tls.Config) time.Duration {
 	f.Helper()
 	var times []time.Duration
-	for range 7 {
+	for range 5 {
 		times = append(times, f.live(ip, cfg))
 	}
 	slices.Sort(times)
@@ -99,7 +99,7 @@ func closed(c net.Conn, wait time.Duration) bool {
 // those that come, the rest after HeaderTimeout, also when they are not quite silent; and the log
 // stays short.
 func TestSilentHandshakes(t *testing.T) {
-	const perAddress, flood = 8, 100
+	const perAddress, flood = 8, 40
 	f := newFixture(t, func(c *httpapi.Config) {
 		c.HeaderTimeout = 3 * time.Second
 		c.Limits.ConnectionsPerAddress = perAddress
@@ -182,10 +182,12 @@ func TestConnectionsInAll(t *testing.T) {
 	})
 }
 
-// eventually waits until ok.
+// eventually asks until it is ok, of what nothing tells when it is.
 func (f *fixture) eventually(what string, ok func() bool) {
 	f.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); <-again.C {
 		if time.Now().After(deadline) {
 			f.Fatalf("%s: never", what)
 		}
@@ -265,8 +267,10 @@ func TestRequestsAtOnce(t *testing.T) {
 
 // Inputs that no job reads hold a bounded part of their connection, and its other requests go on.
 func TestInputsAtOnce(t *testing.T) {
-	const perConnection, perUser = 32, 33
-	f := newFixture(t, func(c *httpapi.Config) { c.Limits.InputsPerUser = perUser })
+	const perConnection, perUser = 3, 4
+	f := newFixture(t, func(c *httpapi.Config) {
+		c.Limits.InputsPerConnection, c.Limits.InputsPerUser = perConnection, perUser
+	})
 	bob := f.identity("bob", 0, operator)
 	quiet := f.median("127.0.0.99", bob)
 	c, elsewhere := f.client("alice", operator), f.client("alice", operator)

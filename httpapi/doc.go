@@ -296,8 +296,7 @@
 //	                                output, 8 events, or a whole answer of any
 //	                                other kind
 //	requests at once                250 on an HTTP/2 connection, each with up to 512 KiB
-//	                                of a body that is not read yet, 32 MiB on all; 32 of
-//	                                them may write input
+//	                                of a body that is not read yet, 32 MiB in all
 //	connections, requests, inputs   of an address, a user, and all: see ClientLimits
 //	idle connection                 2 minutes; on HTTP/2 pinged after 15 s, and cut
 //	                                when the ping is not answered in 15 s

@@ -124,7 +124,11 @@ func TestFloods(t *testing.T) {
 	f := newFixture(t, func(c *httpapi.Config) { c.WriteTimeout = time.Second })
 	mallory, bob := f.identity("mallory", 0, viewer), f.identity("bob", 0, operator)
 	quiet := f.median("127.0.0.99", bob)
-	for _, fl := range floods() {
+	list := floods()
+	if os.Getenv("KERNELTEST") == "vm" {
+		list = list[:3] // on an emulated processor; frames are not the kernel's
+	}
+	for _, fl := range list {
 		t.Run(fl.name, func(t *testing.T) {
 			before := heap()
 			var stop atomic.Bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -126,7 +127,6 @@ func setDefault(d *time.Duration, v time.Duration) {
 const (
 	maxStreams   = 250       // requests at once
 	streamWindow = 512 << 10 // bytes of a body that are sent before the handler has read any
-	maxInputs    = 32        // requests at once that write to a job's input: they may not be read for long
 )
 
 // newHTTP bounds what a client can hold: http.Server alone has no timeout at
@@ -149,8 +149,8 @@ func (s *Server) newHTTP() *http.Server {
 			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              64 << 10,
 			MaxReceiveBufferPerStream:     streamWindow,
-			MaxReceiveBufferPerConnection: 2 * maxInputs * streamWindow, // inputs that no job reads must not hold up the rest
-			SendPingTimeout:               15 * time.Second,             // a client that is gone without a word
+			MaxReceiveBufferPerConnection: min(2*s.cfg.Limits.InputsPerConnection*streamWindow, math.MaxInt32), // inputs that no job reads must not hold up the rest
+			SendPingTimeout:               15 * time.Second,                                    // a client that is gone without a word
 			PingTimeout:                   15 * time.Second,
 			// For a connection that accepts nothing at all. It does not
 			// end a stream that flow control holds up.

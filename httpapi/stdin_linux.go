@@ -102,12 +102,12 @@ func (x *exchange) input() (a StdinAnswer, err error) {
 }
 
 // enterInput counts the request among those that may hold what their jobs do not read,
-// until leave. Beyond maxInputs on a connection they would hold up its other requests.
+// until leave.
 func (x *exchange) enterInput() (leave func(), err error) {
-	c, user := x.connection(), x.who.User
-	if c.inputs.Add(1) > maxInputs {
+	c, user, most := x.connection(), x.who.User, x.s.cfg.Limits.InputsPerConnection
+	if int(c.inputs.Add(1)) > most {
 		c.inputs.Add(-1)
-		return nil, problem(TypeTooMany, fmt.Sprintf("%d inputs at once over one connection", maxInputs))
+		return nil, problem(TypeTooMany, fmt.Sprintf("%d inputs at once over one connection", most))
 	}
 	if p := x.s.inputs.take(user); p != nil {
 		c.inputs.Add(-1)

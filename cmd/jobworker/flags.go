@@ -115,6 +115,7 @@ func (o *options) clientLimits() []clientLimit {
 		{"max-requests", &l.Requests, "`number` of requests at once, streams among them"},
 		{"max-requests-per-user", &l.RequestsPerUser, "`number` of those of one user"},
 		{"max-inputs-per-user", &l.InputsPerUser, "`number` of those of one user that write to a job's input"},
+		{"max-inputs-per-connection", &l.InputsPerConnection, "`number` of those over one connection, which holds a MiB for each"},
 	}
 }
 

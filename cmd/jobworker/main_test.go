@@ -383,7 +383,7 @@ func TestHelpAndEnvironment(t *testing.T) {
 		"JOBWORKER_LISTEN": "127.0.0.1:1", "JOBWORKER_TLS_CERT": "c", "JOBWORKER_TLS_KEY": "k", "JOBWORKER_CLIENT_CA": "a", "JOBWORKER_POLICY": "p",
 		"JOBWORKER_CLIENT_CRL": "r", "JOBWORKER_TLS_PQ": "require",
 		"JOBWORKER_MAX_CONNECTIONS": "61", "JOBWORKER_MAX_CONNECTIONS_PER_ADDRESS": "62", "JOBWORKER_MAX_CONNECTIONS_PER_USER": "63",
-		"JOBWORKER_MAX_REQUESTS": "64", "JOBWORKER_MAX_REQUESTS_PER_USER": "65", "JOBWORKER_MAX_INPUTS_PER_USER": "66",
+		"JOBWORKER_MAX_REQUESTS": "64", "JOBWORKER_MAX_REQUESTS_PER_USER": "65", "JOBWORKER_MAX_INPUTS_PER_USER": "66", "JOBWORKER_MAX_INPUTS_PER_CONNECTION": "67",
 		"JOBWORKER_INITIAL_STATE": "unready", "JOBWORKER_MAX_CALCULATE": "90s", "JOBWORKER_MAX_CALCULATES": "3",
 		"JOBWORKER_STATE_DIR": "/s", "JOBWORKER_CGROUP_ROOT": "/c", "JOBWORKER_ALLOW_MISSING_CONTROLLERS": "true", "JOBWORKER_UID_BASE": "5000",
 		"JOBWORKER_UID_COUNT": "7", "JOBWORKER_DEFAULT_MEMORY": "64M", "JOBWORKER_DEFAULT_PIDS": "9", "JOBWORKER_EXPOSE": "/a:/b",
@@ -394,7 +394,7 @@ func TestHelpAndEnvironment(t *testing.T) {
 	}
 	w := o.worker
 	got := fmt.Sprint(o.listen, o.files, o.limits, o.policy, w.StateDir, w.CgroupRoot, w.AllowMissingControllers, w.UIDBase, w.UIDCount, w.DefaultMemory, w.DefaultPids, w.Expose, w.Unready, w.MaxCalculate, w.MaxCalculates)
-	if want := "127.0.0.1:2{c k a r true} {61 62 63 64 65 66}p/s/ctrue 5000 7 67108864 9 [/a /b /c] true 1m30s 3"; got != want {
+	if want := "127.0.0.1:2{c k a r true} {61 62 63 64 65 66 67}p/s/ctrue 5000 7 67108864 9 [/a /b /c] true 1m30s 3"; got != want {
 		t.Errorf("options %s, want %s", got, want)
 	}
 	out.Reset()
