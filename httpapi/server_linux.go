@@ -150,7 +150,7 @@ func (s *Server) newHTTP() *http.Server {
 			MaxReadFrameSize:              64 << 10,
 			MaxReceiveBufferPerStream:     streamWindow,
 			MaxReceiveBufferPerConnection: min(2*s.cfg.Limits.InputsPerConnection*streamWindow, math.MaxInt32), // inputs that no job reads must not hold up the rest
-			SendPingTimeout:               15 * time.Second,                                    // a client that is gone without a word
+			SendPingTimeout:               15 * time.Second,                                                    // a client that is gone without a word
 			PingTimeout:                   15 * time.Second,
 			// For a connection that accepts nothing at all. It does not
 			// end a stream that flow control holds up.
