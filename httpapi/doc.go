@@ -302,8 +302,8 @@
 //	                                when the ping is not answered in 15 s
 //
 // What a client has too much of is answered too-many, or closed before it is known whose it
-// is. The worker's log says so, in 20 lines in 10 seconds at most, as it does of handshakes that
-// fail.
+// is. The worker's log tells of connections that it closes, and of handshakes that fail, each
+// in 20 lines in 10 seconds at most.
 //
 // A reader that is too slow loses its own stream and delays nobody: every stream
 // reads the job's log, or the worker's events, by itself, at its own pace.

@@ -133,6 +133,8 @@ const (
 // all. There is no WriteTimeout here because it would end every stream; see
 // outputStream.send for the deadline of each write.
 func (s *Server) newHTTP() *http.Server {
+	// Inputs that no job reads must not hold up the rest of their connection.
+	window := min(2*s.cfg.Limits.InputsPerConnection*streamWindow, math.MaxInt32)
 	return &http.Server{
 		Handler:                      s.handler(),
 		TLSConfig:                    s.cfg.TLS.Config(),
@@ -149,8 +151,8 @@ func (s *Server) newHTTP() *http.Server {
 			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              64 << 10,
 			MaxReceiveBufferPerStream:     streamWindow,
-			MaxReceiveBufferPerConnection: min(2*s.cfg.Limits.InputsPerConnection*streamWindow, math.MaxInt32), // inputs that no job reads must not hold up the rest
-			SendPingTimeout:               15 * time.Second,                                                    // a client that is gone without a word
+			MaxReceiveBufferPerConnection: window,
+			SendPingTimeout:               15 * time.Second, // a client that is gone without a word
 			PingTimeout:                   15 * time.Second,
 			// For a connection that accepts nothing at all. It does not
 			// end a stream that flow control holds up.

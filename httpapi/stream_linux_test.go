@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"jobworker/authz"
 	"jobworker/httpapi"
 	"jobworker/job"
 	"jobworker/stream"
@@ -138,48 +137,6 @@ func TestRemovedWhileSent(t *testing.T) {
 		if n, err := io.Copy(io.Discard, raw.Body); err == nil {
 			t.Errorf("%s: %d bytes end as if they were all, with %v", proto, n, raw.Trailer)
 		}
-	}
-}
-
-// A certificate that expires, or whose CA or rights are taken away, ends a live
-// stream; the job goes on.
-func TestStreamEndsWithRights(t *testing.T) {
-	tests := map[string]struct {
-		life   time.Duration
-		revoke func(*testing.T, *fixture)
-		after  string
-	}{
-		"expired": {2 * time.Second, func(*testing.T, *fixture) {}, httpapi.TypeIdentity},
-		"policy": {time.Hour, func(t *testing.T, f *fixture) {
-			p, err := authz.ParsePolicy(strings.NewReader(`{"roles":{"admin":{"users":["root"]}}}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.server.SetPolicy(p)
-		}, httpapi.TypeForbidden},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, func(c *httpapi.Config) { c.Heartbeat = 20 * time.Millisecond })
-			root := f.client("root", admin)
-			c := newClient(t, f.url(), f.identity("alice", test.life, operator))
-			s, err := c.Run(t.Context(), shell("echo ready; sleep 1000"), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			awaitOutput(t, s, "ready\n")
-			test.revoke(t, f)
-			if fr, err := s.Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("stream goes on: %+v, %v", fr, err)
-			}
-			f.logs.await(t, `"audit"`, `"deny"`)
-			_, err = c.List(t.Context(), httpapi.ListOptions{})
-			problem(t, err, test.after)
-			if ids := f.list(root, httpapi.ListOptions{State: httpapi.Running}); name == "expired" && len(ids) != 1 {
-				t.Errorf("running jobs: %v, want one", ids)
-			}
-		})
 	}
 }
 
