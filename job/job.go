@@ -112,9 +112,9 @@ type Filter struct {
 }
 
 // MaxPage is the most jobs that one List returns. It returns fewer, but one at least,
-// when what they were asked to run adds up to more than 2 MiB: a client chooses that,
+// when what they were asked to run adds up to more than 512 KiB: a client chooses that,
 // and all of a page is in memory at once.
 const MaxPage = 1000
 
 // maxPageBytes is that bound.
-const maxPageBytes = 2 << 20
+const maxPageBytes = 512 << 10
