@@ -187,8 +187,8 @@ func (x *exchange) reply(status int, v any) error {
 // fail answers with err. Nothing of the answer has been sent yet.
 func (x *exchange) fail(err error) {
 	p := problemOf(err)
-	if p.Type == TypeInternal {
-		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelError, "internal error",
+	if p.Type == TypeInternal || p.Type == TypeNoSpace { // for who runs the worker
+		x.s.cfg.Log.LogAttrs(x.r.Context(), slog.LevelError, p.Title,
 			slog.String("request_id", x.id), slog.String("request", x.r.Pattern), slog.String("error", err.Error()))
 	}
 	p.RequestID = x.id

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"jobworker/httpapi"
+	"jobworker/job"
 )
 
 // A badRequest is refused with a type, which names the field and value that is
@@ -237,4 +238,17 @@ func (f *fixture) dial(cfg *tls.Config) *tls.Conn {
 	}
 	f.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// A disk that takes no more jobs is told to the client, and in figures to who runs the
+// worker.
+func TestNoSpace(t *testing.T) {
+	f := newFixture(t, func(c *httpapi.Config) {
+		c.Worker = newWorker(t, c.Log, func(c *job.Config) { c.ReserveBytes = 1 << 60 })
+	})
+	_, err := f.client("alice", operator).Start(t.Context(), shell("true"), "")
+	if p := problem(t, err, httpapi.TypeNoSpace); p.Status != http.StatusInsufficientStorage || strings.Contains(p.Detail, "reserve") {
+		t.Errorf("problem %+v", p)
+	}
+	f.logs.await(t, "the worker's disk takes no more jobs", "1152921504606846976 in reserve")
 }

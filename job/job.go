@@ -57,7 +57,7 @@ type Job struct {
 	Protections *Protections `json:"protections,omitempty"`
 
 	Usage       Usage    `json:"usage"`                 // now, or in all when the job is over
-	OutputBytes int64    `json:"output_bytes"`          // output recorded so far, of both streams, as far as the disk tells
+	OutputBytes int64    `json:"output_bytes"`          // output so far, of both streams, kept or not, as far as the disk tells
 	StdinBytes  int64    `json:"stdin_bytes,omitempty"` // input accepted so far, read by the job or not
 	Verdict     *Verdict `json:"verdict,omitempty"`     // nil until the job is over
 }
