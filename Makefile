@@ -15,7 +15,7 @@ RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
 # step runs target $(1) and says how long it took.
 step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
 
-.PHONY: build test deps check test-host test-vm test-vm-race escape test-systemd test-compose bench
+.PHONY: build test deps check test-host test-vm test-vm-race escape fault test-systemd test-compose bench
 
 # The two static binaries; the same bytes wherever the tree lies.
 build:
@@ -38,12 +38,13 @@ deps:
 check:
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt-ed: $$files" >&2; exit 1; }
 	go vet ./...
+	go vet -tags failpoint ./...
 	GOOS=darwin go vet $(PORTABLE)
 	GOOS=windows go vet $(PORTABLE)
 
 # With the race detector, and the loads in full without it.
 test-host:
-	go test -race $(PKG)
+	go test -race -tags failpoint $(PKG)
 	CGO_ENABLED=0 go test -run '^(TestManyFollowers|TestShortJobs|TestManyLive|TestInputLoad)$$' ./httpapi ./job ./cmd/jobcli
 
 # Kernel tests in a virtual machine: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
@@ -62,6 +63,11 @@ IN_GUEST = -file $(CURDIR)/bin/jobworker:/usr/local/bin/jobworker -file $(CURDIR
 	$(foreach u,$(notdir $(wildcard deploy/*.service)),-file $(CURDIR)/deploy/$(u):/etc/systemd/system/$(u))
 test-systemd: deps build
 	CGO_ENABLED=0 go test -json -count=1 -exec 'go tool vmexec -systemd $(IN_GUEST)' ./internal/units | go run ./internal/vmexec/noskip
+
+# A worker that is killed at every failpoint, and CRASHES times at random.
+fault: CRASHES ?= 200
+fault: deps
+	@CRASHES='$(CRASHES)' .ci/test-vm -failpoint -run '^(TestFailpoints|TestCrash|TestCrashes)$$' ./job
 
 # The containers of deploy/, where there is a Docker engine.
 test-compose: deps build

@@ -35,15 +35,21 @@ const helperEnv = "JOB_TEST_HELPER"
 
 // helpers are other programs that the tests need. Their arguments are the state
 // directory and the cgroup of the worker that each of them is.
-var helpers = map[string]func(w *job.Worker) error{"worker": helpWorker}
+var helpers = map[string]helper{"worker": {true, helpWorker}}
+
+// A helper is what it does with its worker.
+type helper struct {
+	spare bool // Config.Spare
+	run   func(w *job.Worker) error
+}
 
 // help is main of a helper.
-func help(f func(w *job.Worker) error) error {
-	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true, Spare: true})
+func help(h helper) error {
+	w, err := job.Open(job.Config{StateDir: os.Args[1], CgroupRoot: os.Args[2], AllowMissingControllers: true, Spare: h.spare})
 	if err != nil {
 		return err
 	}
-	return f(w)
+	return h.run(w)
 }
 
 // The jobs that the helper "worker" leaves behind, by name. All but the first write
@@ -156,19 +162,26 @@ func feed(ctx context.Context, w *job.Worker, id string, offset int64, end bool)
 	return errors.Join(err, in.Close())
 }
 
-// crash runs a helper until it has said something, which it returns, calls
-// meanwhile, and kills it. Nobody reads its standard error after.
-func crash(t *testing.T, helper, state, root string, meanwhile func()) (said []byte) {
+// helperCommand is the command of a helper, with a pipe for its standard error.
+func helperCommand(t *testing.T, name, state, root string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), exe, state, root)
-	cmd.Env = append(os.Environ(), helperEnv+"="+helper)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr // a pipe, which nsinit has too
-	cmd.WaitDelay = time.Nanosecond
+	cmd = exec.CommandContext(t.Context(), exe, state, root)
+	cmd.Env = append(os.Environ(), helperEnv+"="+name)
+	stderr = new(bytes.Buffer)
+	cmd.Stderr = stderr
+	cmd.WaitDelay = time.Nanosecond // the nsinits that it leaves have it too
+	return cmd, stderr
+}
+
+// crash runs a helper until it has said something, which it returns, calls
+// meanwhile, and kills it. Nobody reads its standard error after.
+func crash(t *testing.T, name, state, root string, meanwhile func()) (said []byte) {
+	t.Helper()
+	cmd, stderr := helperCommand(t, name, state, root)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +201,7 @@ func crash(t *testing.T, helper, state, root string, meanwhile func()) (said []b
 	err = errors.Join(err, cmd.Process.Kill())
 	cmd.Wait() // says that it was killed, and that there are nsinits with its standard error
 	if err != nil || cmd.ProcessState.Exited() {
-		t.Fatalf("helper: %v, %v, want it killed: %s", err, cmd.ProcessState, &stderr)
+		t.Fatalf("helper: %v, %v, want it killed: %s", err, cmd.ProcessState, stderr)
 	}
 	return said
 }

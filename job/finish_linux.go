@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 	"jobworker/stream"
 )
@@ -33,13 +34,16 @@ func (t *task) finish() bool {
 	if !empty {
 		return false
 	}
+	failpoint.Here("end.measured")
 	end := t.closeBooks(usage)
 	if t.write(end) != nil {
 		t.unsaved.Store(end)
 	} else {
 		t.removeGroup()
 	}
+	failpoint.Here("end.cgroup")
 	t.show(end.record)
+	failpoint.Here("end.shown")
 	return true
 }
 
@@ -58,7 +62,9 @@ func (t *task) closeBooks(usage Usage) *ending {
 func (t *task) write(end *ending) error {
 	logErr := t.endLog(end.exit, end.record)
 	t.complain("end log", logErr)
+	failpoint.Here("end.log")
 	err := t.writeFinal(end.record)
+	failpoint.Here("end.record")
 	t.complain("write record", err)
 	return errors.Join(logErr, err)
 }

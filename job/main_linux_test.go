@@ -17,8 +17,8 @@ import (
 // TestMain fails when the tests leave goroutines, descriptors or cgroups behind.
 func TestMain(m *testing.M) {
 	nsinit.MaybeRun()
-	if f := helpers[os.Getenv(helperEnv)]; f != nil {
-		if err := help(f); err != nil {
+	if h := helpers[os.Getenv(helperEnv)]; h.run != nil {
+		if err := help(h); err != nil {
 			fmt.Fprintln(os.Stderr, "helper:", err)
 			os.Exit(1)
 		}

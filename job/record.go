@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 )
 
@@ -62,6 +63,11 @@ func (r *record) write(dir string, synced bool) (*os.File, error) {
 		if err := f.Sync(); err != nil {
 			return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())
 		}
+	}
+	if r.State == Ended {
+		failpoint.Here("end.temp")
+	} else {
+		failpoint.Here("start.temp")
 	}
 	if err := os.Rename(temp, filepath.Join(dir, recordName)); err != nil {
 		return nil, errors.Join(fmt.Errorf("write record: %w", err), f.Close())

@@ -143,8 +143,11 @@ func removeGroup(g *cgroupv2.Group) error {
 // adopt finds out how far a job has come that no worker has seen the end of. One whose
 // nsinit lives is held by its pidfd after; of any other every process is killed.
 func (t *task) adopt() error {
-	f := t.readExit()
 	here := t.boot == t.w.boot // after another boot there is no process of it
+	if here && t.group != nil {
+		t.awaitStart()
+	}
+	f := t.readExit()
 	if f.err != nil && f.start == nil && here && t.group != nil {
 		return f.err
 	}
@@ -161,6 +164,24 @@ func (t *task) adopt() error {
 		return t.group.KillAll()
 	}
 	return nil
+}
+
+// lastStart is the longest pause of awaitStart, and its end.
+const lastStart = 512 * time.Millisecond
+
+// awaitStart returns when it is known how the start of the job went, which a worker that
+// died may have been in the middle of: nsinit needs nobody to come to its end, but may
+// take some milliseconds.
+func (t *task) awaitStart() {
+	for pause := time.Millisecond; pause <= lastStart; pause *= 2 {
+		if f := t.readExit(); f.start != nil || f.err != nil {
+			return
+		}
+		if pids, err := t.group.InitPIDs(); err != nil || len(pids) == 0 {
+			return
+		}
+		time.Sleep(pause)
+	}
 }
 
 // findInit returns the job's nsinit, or nil if that has ended. The error is that one of

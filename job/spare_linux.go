@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jobworker/cgroupv2"
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 )
 
@@ -31,6 +32,7 @@ func (w *Worker) makePlace(id string, setup nsinit.Setup) (*place, error) {
 	if err != nil {
 		return nil, &StartError{"cgroup", 0, err.Error()}
 	}
+	failpoint.Here("start.cgroup")
 	init, err := w.prepare(group, setup)
 	if err != nil {
 		return nil, errors.Join(err, removeGroup(group))
@@ -162,11 +164,13 @@ func (w *Worker) makeSpare() (*place, error) {
 	if err := os.Mkdir(w.state.job(id), 0o700); err != nil {
 		return nil, errors.Join(err, unix.Close(mounts))
 	}
+	failpoint.Here("spare.directory")
 	p, err := w.makePlace(id, w.setup(new(Spec), nil))
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(w.state.job(id)), unix.Close(mounts))
 	}
 	p.mounts = mounts
+	failpoint.Here("spare.ready")
 	return p, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"jobworker/cgroupv2"
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 	"jobworker/stream"
 )
@@ -138,6 +139,7 @@ func (w *Worker) enter(t *task) {
 // settle ends the start of t, one way or the other. Its goroutine begins here.
 func (w *Worker) settle(t *task, err error) {
 	if err == nil {
+		failpoint.Here("start.running")
 		t.publish(Event{Type: JobCreated})
 		t.publish(Event{Type: JobStarted})
 		close(t.started)
@@ -212,6 +214,7 @@ func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits
 		err = noSpace(err)
 	}()
 	undo = append(undo, t.removeFiles)
+	failpoint.Here("start.admitted")
 	if p != nil {
 		undo = append(undo, p.remove)
 	}
@@ -225,23 +228,28 @@ func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits
 	if err := t.makeRecord(&files, p != nil); err != nil {
 		return err
 	}
+	failpoint.Here("start.record")
 	if p == nil {
 		if p, err = t.w.makePlace(t.id, t.w.setup(&t.spec, g)); err != nil {
 			return err
 		}
 		undo = append(undo, p.remove)
 	}
+	failpoint.Here("start.nsinit")
 	if err := t.makeFiles(&files, g); err != nil {
 		return err
 	}
+	failpoint.Here("start.files")
 	if err := p.group.SetLimits(limits); err != nil {
 		return limitError(err)
 	}
+	failpoint.Here("start.limits")
 	proc, err := t.launch(ctx, p, &files, g, limits)
 	if err != nil {
 		return err
 	}
 	undo = append(undo, proc.End)
+	failpoint.Here("start.executed")
 
 	force, err := p.group.Limits()
 	if err != nil {
@@ -285,6 +293,7 @@ func (t *task) makeRecord(f *jobFiles, exists bool) (err error) {
 			return err
 		}
 	}
+	failpoint.Here("start.directory")
 	if err := os.Chown(t.dir, -1, int(t.uid)); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"jobworker/internal/failpoint"
 )
 
 // Names in a state directory.
@@ -158,6 +160,7 @@ func (s *stateDir) remove(id string) error {
 	if err := os.Rename(s.job(id), trash); err != nil {
 		return err
 	}
+	failpoint.Here("remove.renamed")
 	return removeTree(trash)
 }
 

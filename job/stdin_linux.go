@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 )
 
@@ -170,6 +171,7 @@ func (s *Stdin) writeSome(p []byte) (n int, err error) {
 		s.t.mu.Lock()
 		defer s.t.mu.Unlock()
 		n, werr = unix.Write(int(fd), p)
+		failpoint.Here("stdin.written")
 		n = max(n, 0)
 		s.t.input.accepted += int64(n)
 		return werr != unix.EAGAIN

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 )
 
@@ -22,9 +23,12 @@ func (t *task) requestStop(reason string, o StopOptions) error {
 	if r == nil {
 		return err
 	}
+	failpoint.Here("stop.asked")
 	// That it cannot be written down, on a full disk, is no reason to let it run.
 	t.complain("stop", r.append(t.dir))
+	failpoint.Here("stop.written")
 	err = t.beginStop(r, grace)
+	failpoint.Here("stop.begun")
 	if send {
 		err = errors.Join(err, t.sendStop(r, sig, o.By))
 	}
@@ -39,8 +43,10 @@ func (t *task) sendStop(r *stopRequest, sig int, by string) error {
 	case err != nil:
 		return err
 	}
+	failpoint.Here("stop.sent")
 	r.Sent = true
 	t.complain("stop", r.append(t.dir))
+	failpoint.Here("stop.noted")
 	return nil
 }
 

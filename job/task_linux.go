@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"jobworker/cgroupv2"
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 	"jobworker/stream"
 )
@@ -235,6 +236,7 @@ func (t *task) supervise() {
 			return
 		}
 	}
+	failpoint.Here("end.nsinit")
 	if !t.finish() {
 		return
 	}
@@ -321,6 +323,7 @@ func (t *task) force() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := t.group.Kill()
+	failpoint.Here("stop.killed")
 	if t.killed {
 		err = errors.Join(err, t.proc.Kill())
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"jobworker/cgroupv2"
+	"jobworker/internal/failpoint"
 	"jobworker/nsinit"
 	"jobworker/stream"
 )
@@ -309,6 +310,7 @@ func (w *Worker) Remove(_ context.Context, id, by string) error {
 	if !w.forget(t) {
 		return ErrNotFound // someone else was faster
 	}
+	failpoint.Here("remove.forgotten")
 	t.tell(Event{Type: JobRemoved, By: by})
 	t.removal.Lock()
 	defer t.removal.Unlock()

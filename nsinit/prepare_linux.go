@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"jobworker/internal/failpoint"
 )
 
 // A Setup is what nsinit needs to begin with, whatever the job. Prepare does not
@@ -122,7 +124,10 @@ func (s *Spare) send(c Config, f Files) error {
 	if err := sendFiles(s.conn, numbers, fds); err != nil {
 		return err
 	}
-	return errors.Join(json.NewEncoder(s.conn).Encode(c), shutdownWrite(s.conn))
+	failpoint.Here("start.files-sent")
+	err := errors.Join(json.NewEncoder(s.conn).Encode(c), shutdownWrite(s.conn))
+	failpoint.Here("start.config-sent")
+	return err
 }
 
 // confirm reads the report, which says more than that nsinit did not read what

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"jobworker/internal/failpoint"
 )
 
 // commands are what `make build` builds.
@@ -43,7 +45,18 @@ func TestReproducibleBuild(t *testing.T) {
 		if bytes.Contains(a, []byte(filepath.Dir(one))) {
 			t.Errorf("%s: holds the name of the directory it was built in", name)
 		}
+		checkNoFailpoints(t, name, a)
 		checkStatic(t, name, a)
+	}
+}
+
+// checkNoFailpoints: in what is shipped nobody can have a worker killed half way.
+func checkNoFailpoints(t *testing.T, name string, b []byte) {
+	t.Helper()
+	for _, s := range append(failpoints(t), failpoint.Variable) {
+		if bytes.Contains(b, []byte(s)) {
+			t.Errorf("%s: holds %q, of a failpoint", name, s)
+		}
 	}
 }
 
