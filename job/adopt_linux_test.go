@@ -64,7 +64,7 @@ var leftJobs = map[string]job.Spec{
 	"late":     {Argv: sh("echo ready; exec sleep 1000").Argv, Timeout: job.Duration(time.Second)},
 	"killed":   sh("echo ready; exec sleep 1000"),
 	"reader":   reading("echo ready; exec sha256sum"),
-	"fed":      reading("echo ready; exec sha256sum"),
+	"fed":      reading("mkfifo go; echo ready; read line < go; exec sha256sum"),
 }
 
 // helpWorker starts the jobs, says their ids, and waits to be killed.
@@ -146,8 +146,9 @@ func stopAndGo(w *job.Worker, id string) error {
 	return nil
 }
 
-// fedBytes is half of the input of the jobs that read: more than their pipes hold.
-const fedBytes = 3 << 20
+// fedBytes is half of the input of the jobs that read. One of them does not before the
+// worker is killed: the pipes have to hold it.
+const fedBytes = 1 << 20
 
 // feed gives a job its input from offset on.
 func feed(ctx context.Context, w *job.Worker, id string, offset int64, end bool) error {
@@ -264,6 +265,11 @@ func (s *crashSite) endOrphan(name string, end func() error) {
 	}
 }
 
+// tellGo has a job go on that waits for that.
+func (s *crashSite) tellGo(name string) error {
+	return os.WriteFile(filepath.Join(s.file(name, "scratch"), "go"), []byte("go\n"), 0)
+}
+
 // kill kills the nsinit of a job.
 func (s *crashSite) kill(name string) error {
 	tree := openTree(s.t, s.root)
@@ -283,9 +289,10 @@ func (s *crashSite) kill(name string) error {
 // worker takes them over where that one left them.
 func TestCrash(t *testing.T) {
 	s := leaveJobs(t)
-	s.endOrphan("orphan", func() error { return os.WriteFile(filepath.Join(s.file("orphan", "scratch"), "go"), []byte("go\n"), 0) })
+	s.endOrphan("orphan", func() error { return s.tellGo("orphan") })
 	s.endOrphan("sum", func() error { return nsinit.Signal(s.file("sum", "control"), int(unix.SIGCONT)) })
 	s.endOrphan("killed", func() error { return s.kill("killed") })
+	s.endOrphan("fed", func() error { return s.tellGo("fed") })
 
 	w := openWorker(t, s.dir, func(c *job.Config) { *c = s.config() })
 	s.checkEnds(w)
