@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -57,13 +58,24 @@ func openStateDir(path string) (*stateDir, error) {
 	return s, nil
 }
 
-// lockFor locks f for this process, until it is closed or the process ends.
+// lastLock is the longest pause of lockFor, half of all that it waits.
+const lastLock = 256 * time.Millisecond
+
+// lockFor locks f for this process, until it is closed or the process ends. It tries
+// for half a second: a process that a worker was just forking when it was killed has
+// the lock too, until it executes (flock(2): a lock goes with the open file
+// description).
 func lockFor(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
-		return errors.New("in use by another worker")
+	for pause := time.Millisecond; ; pause *= 2 {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK {
+			return os.NewSyscallError("flock", err)
+		}
+		if pause > lastLock {
+			return errors.New("in use by another worker")
+		}
+		time.Sleep(pause)
 	}
-	return os.NewSyscallError("flock", err)
 }
 
 // lockCgroup takes the cgroup at path for this worker alone: which jobs in it are of

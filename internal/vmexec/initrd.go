@@ -32,7 +32,7 @@ type program struct {
 const binDir = "/usr/local/bin"
 
 // forwarded are the variables a test binary gets from the host when set there.
-var forwarded = []string{"GORACE", "GODEBUG", "GOTRACEBACK", "GOMAXPROCS"}
+var forwarded = []string{"GORACE", "GODEBUG", "GOTRACEBACK", "GOMAXPROCS", "CRASHES"}
 
 // guestDirs are the empty directories of the guest. The rest of the tree comes
 // with the files.
