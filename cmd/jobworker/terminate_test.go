@@ -69,8 +69,11 @@ func (p *process) startChild(t *testing.T, args ...string) *child {
 	w.Close() // or the end of a daemon that does not come up would not be seen
 	t.Cleanup(func() {
 		r.Close()
-		c.cmd.Process.Kill() // fails if the test has waited for it
+		// Killed, it would leave its jobs to run. Both fail if the test has waited for it.
+		c.cmd.Process.Signal(syscall.SIGTERM)
+		kill := time.AfterFunc(20*time.Second, func() { c.cmd.Process.Kill() })
 		c.cmd.Wait()
+		kill.Stop()
 		if t.Failed() {
 			t.Logf("standard error of the daemon:\n%s", &c.stderr)
 		}
