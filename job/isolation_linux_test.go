@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -187,6 +188,46 @@ func TestProtections(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInspectTakenOver: a job of an earlier worker is protected as before, and seen to be.
+func TestInspectTakenOver(t *testing.T) {
+	dir, root := t.TempDir(), cgroupRoot()
+	same := func(c *job.Config) { c.CgroupRoot = root }
+	w := openWorker(t, dir, same)
+	before := make(map[string]job.Protections)
+	for _, change := range []func(*job.Spec){
+		func(*job.Spec) {},
+		func(s *job.Spec) {
+			s.Userns, s.User, s.Binds = true, someUser, []job.Bind{{Source: "/usr", Target: "/data"}}
+		},
+		func(s *job.Spec) { s.Profile, s.User = "host", someUser },
+	} {
+		j, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: isolationSpec("exec sleep 1000", change), Permit: everything()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, err = w.Inspect(j.ID); err != nil || j.Protections == nil {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		before[j.ID] = *j.Protections
+	}
+	if err := w.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	w = openWorker(t, dir, same)
+	for id, want := range before {
+		if j, err := w.Inspect(id); err != nil || j.Protections == nil || !reflect.DeepEqual(*j.Protections, want) {
+			t.Errorf("protections %+v, %v, were %+v", j.Protections, err, want)
+		}
+		if j, err := w.Stop(t.Context(), id, job.StopOptions{Grace: duration(0)}); err != nil || !strings.HasPrefix(verdict(j), "stopped ") {
+			t.Errorf("stop: %s, %v", verdict(j), err)
+		}
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	removeTree(t, root)
 }
 
 // TestLimitsNow: limits are read back at each look, not remembered.

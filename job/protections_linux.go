@@ -19,7 +19,8 @@ func (w *Worker) Inspect(id string) (Job, error) {
 		return Job{}, err
 	}
 	j, err := t.snapshot()
-	if err != nil || j.State != Running && j.State != Stopping {
+	live := j.State == Running || j.State == Stopping
+	if err != nil || !live || t.proc == nil || t.group == nil {
 		return j, err
 	}
 	j.Protections, err = t.protections()
