@@ -15,7 +15,7 @@ import (
 
 // A given is what a job that is being started gets of the host, by its Permit.
 type given struct {
-	uid, gid   int
+	uid, gid   int        // of Spec.User; without one they come with the job
 	name, home string     // of the user, as the job sees it
 	root       *os.File   // mount of Spec.Rootfs; nil without
 	binds      []*os.File // mounts of Spec.Binds
@@ -28,11 +28,10 @@ func (g *given) close() {
 	}
 }
 
-// give finds what s asks for of the host: its user, which is uid where it does not
-// say, and mounts of its paths, opened as p permits. The caller closes it, also
-// after an error.
-func (w *Worker) give(s *Spec, p *Permit, uid uint32) (g *given, err error) {
-	g = &given{uid: int(uid), gid: int(uid), name: "job"}
+// give finds what s asks for of the host: its user, and mounts of its paths, opened
+// as p permits. The caller closes it, also after an error.
+func (w *Worker) give(s *Spec, p *Permit) (g *given, err error) {
+	g = &given{name: "job"}
 	if s.User != "" {
 		if err := w.findUser(g, s.User); err != nil {
 			return g, err

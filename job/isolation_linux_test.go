@@ -537,3 +537,25 @@ func TestKeyInEtc(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyWithoutSource: a job is found by its key also when what it was given is gone.
+func TestKeyWithoutSource(t *testing.T) {
+	w := openWorker(t, t.TempDir())
+	dir := publicDir(t)
+	mkdir(t, dir+"/gone")
+	o := job.StartOptions{Owner: "alice", Key: "k", Spec: isolationSpec("exit 3", bind(dir+"/gone", false)), Permit: everything()}
+	first, existing, err := w.Start(t.Context(), o)
+	if err != nil || existing {
+		t.Fatalf("existing %v, %v", existing, err)
+	}
+	if err := os.Remove(dir + "/gone"); err != nil {
+		t.Fatal(err)
+	}
+	if j, existing, err := w.Start(t.Context(), o); err != nil || !existing || j.ID != first.ID {
+		t.Errorf("job %s, existing %v, %v, want %s", j.ID, existing, err, first.ID)
+	}
+	o.Key = "another"
+	if _, _, err := w.Start(t.Context(), o); err == nil {
+		t.Error("started without its source")
+	}
+}

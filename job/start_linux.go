@@ -44,6 +44,10 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 	if limits, err = w.underQuota(limits, o.Quota); err != nil {
 		return Job{}, false, err
 	}
+	// Before there is a job: a file system that hangs must hold up nobody but this
+	// caller, not the end of the worker. A job that exists already does without.
+	g, refused := w.give(&o.Spec, &o.Permit)
+	defer g.close()
 	t := &task{w: w, owner: o.Owner, key: o.Key, spec: o.Spec.clone(), charge: chargeFor(limits, w.withOutput(o.Spec.Limits).OutputBytes), kept: o.Spec.keptCharge(),
 		boot: w.boot, state: Starting, started: make(chan struct{}), done: make(chan struct{})}
 	t, spare, existing, err := w.admit(t, o.Quota, full)
@@ -54,8 +58,8 @@ func (w *Worker) Start(ctx context.Context, o StartOptions) (j Job, existing boo
 		return Job{}, false, ErrKeyReused
 	}
 	if !existing {
-		w.spares.refill()                                   // beside this start, which waits most of its time
-		w.settle(t, t.start(ctx, &o.Permit, limits, spare)) // heeds ctx; a job that runs by now is returned
+		w.spares.refill()                                    // beside this start, which waits most of its time
+		w.settle(t, t.start(ctx, g, refused, limits, spare)) // heeds ctx; a job that runs by now is returned
 		ctx = context.WithoutCancel(ctx)
 	}
 	select {
@@ -186,8 +190,8 @@ func (w *Worker) freeUID(uid uint32) {
 // on a file system that hangs.
 const startTimeout = 30 * time.Second
 
-// start makes everything a job needs, in this order; it begins with what the host
-// gives by its permit, and without a spare place with
+// start makes everything a job needs beside g, in this order, unless g could not be
+// had and there is to be no job. Without a spare place it begins with
 //
 //	mkdir jobs/<id>, record.json renamed into place
 //	mkdir cgroups, nsinit executed
@@ -201,7 +205,7 @@ const startTimeout = 30 * time.Second
 //	cpu.max read back
 //
 // On an error it takes back what it made, last first.
-func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits, p *place) (err error) {
+func (t *task) start(ctx context.Context, g *given, refused error, limits cgroupv2.Limits, p *place) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errStartTimeout)
 	defer cancel()
 	var undo []func() error
@@ -218,10 +222,11 @@ func (t *task) start(ctx context.Context, permit *Permit, limits cgroupv2.Limits
 	if p != nil {
 		undo = append(undo, p.remove)
 	}
-	g, err := t.w.give(&t.spec, permit, t.uid)
-	defer g.close()
-	if err != nil {
-		return err
+	if refused != nil {
+		return refused
+	}
+	if t.spec.User == "" {
+		g.uid, g.gid = int(t.uid), int(t.uid)
 	}
 	var files jobFiles
 	defer files.close()
