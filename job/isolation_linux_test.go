@@ -464,7 +464,10 @@ func TestExposeOwnFiles(t *testing.T) {
 	parent := publicDir(t)
 	link := filepath.Join(publicDir(t), "link")
 	symlink(t, parent, link)
-	mkdir(t, parent+"/shown")
+	mkdir(t, parent+"/shown", parent+"/state/jobs")
+	if err := os.Chmod(parent+"/state", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for dir, refused := range map[string]bool{parent: true, link + "/state": true, parent + "/state/jobs": true, parent + "/shown": false} {
 		w, err := job.Open(job.Config{StateDir: parent + "/state", CgroupRoot: cgroupRoot(), AllowMissingControllers: true, Expose: []string{dir}})
 		if err == nil {
