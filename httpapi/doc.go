@@ -231,10 +231,11 @@
 //
 // A job that is over is kept until it is deleted, or until the worker removes it: after
 // -keep-age, or beyond -keep-jobs and -keep-bytes, where the user whose jobs take most
-// loses the one that ended first, and none in the first minute after its end. Its output is sent to the end to whoever reads
-// it then. A worker whose disk has less than -reserve-bytes left, or whose jobs take
-// -max-state-bytes, refuses to start another as no-space; what its running jobs write is
-// lost, with a gap frame, where it would take from the reserve.
+// loses the one that ended first, and none in the first minute after its end. Its output
+// is sent to the end to whoever reads it then. A worker whose disk has less than
+// -reserve-bytes left, or whose jobs take -max-state-bytes, refuses to start another as
+// no-space; what its running jobs write is lost, with a gap frame, where it would take
+// from the reserve.
 //
 // # Rights
 //
