@@ -30,6 +30,7 @@
 //	  mounts for the job
 //	Config as JSON, shutdown(WR)       ──▶  reads to the end
 //	                                        adds /scratch, users and those mounts, pivots into the root
+//	                                        looks the program up, enters /job (its thread)
 //	                                        gives up privileges (its thread's)
 //	                                        writes cpu.max
 //	                                        clone3(INTO_CGROUP payload), setuid, exec
@@ -86,8 +87,10 @@
 // allow-list (allowedCalls), with rules for the arguments of a few (argumentRules).
 // What is for administrators, or reaches into other processes, gives EPERM; what
 // is unknown gives ENOSYS, so that programs fall back to what they know; a call of
-// another architecture kills the process. What Go's child does between clone3(2)
-// and execve(2) has to pass it too.
+// another architecture kills the process. No file can be given a
+// set-user-ID or set-group-ID bit, directories included: it could outlive the job
+// whose user it would run as. What Go's child does between clone3(2) and execve(2)
+// has to pass the filter too.
 //
 // # Needs
 //

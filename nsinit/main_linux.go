@@ -118,13 +118,16 @@ func start(handshake *os.File) (self Identity, p payload, err error) {
 		return self, p, err
 	}
 	log := stream.NewWriter(os.NewFile(logFD, "log"), 0)
+	var program string
 	err = take([]step{
 		{"log", func() error { return log.SetCap(c.Output) }},
 		{"net", func() error { return setHostname(c) }},
 		{"root", func() (err error) { r, err = e.finish(r, c, binds); return err }},
+		{"exec", func() (err error) { program, err = lookUp(c); return err }},
+		{"root", enterJobRoot},
 		{"privileges", func() error { return dropPrivileges(filter) }},
 		{"cgroup", func() error { return applyCPUMax(c) }},
-		{"exec", func() (err error) { p, err = forkPayload(c); return err }},
+		{"exec", func() (err error) { p, err = forkPayload(c, program); return err }},
 	})
 	p.log = log
 	return self, p, err

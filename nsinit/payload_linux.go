@@ -25,19 +25,16 @@ type payload struct {
 // of 64 KiB is one frame.
 const pipeSize = 1 << 20
 
-// forkPayload executes the program in the job's root, and reports the true
-// reason if it cannot be. ForkExec itself tells a missing directory from a
-// missing program by neither stage nor name, so both are looked up before.
+// forkPayload executes the program in the job's root, in which this thread is, and
+// reports the true reason if it cannot be. ForkExec itself tells a missing
+// directory from a missing program by neither stage nor name, so that both have been
+// looked up before.
 //
 //	clone3(CLONE_INTO_CGROUP payload)
-//	setsid, unshare(CLONE_NEWCGROUP), chroot(/job)
+//	setsid, unshare(CLONE_NEWCGROUP)
 //	setgroups(0), setgid, setuid, chdir(Dir)
 //	execve
-func forkPayload(c Config) (payload, error) {
-	program, err := lookUp(c)
-	if err != nil {
-		return payload{}, err
-	}
+func forkPayload(c Config, program string) (payload, error) {
 	stdin, in, err := inputPipe(c)
 	if err != nil {
 		return payload{}, err
@@ -62,7 +59,6 @@ func forkPayload(c Config) (payload, error) {
 			PidFD:        &pidfd,
 			Setsid:       true,
 			Unshareflags: unix.CLONE_NEWCGROUP,
-			Chroot:       jobRoot,
 			Credential:   &syscall.Credential{Uid: uint32(c.UID), Gid: uint32(c.GID)},
 		},
 	})

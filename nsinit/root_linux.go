@@ -360,6 +360,23 @@ func pivot(outer mount) error {
 	return nil
 }
 
+// enterJobRoot makes the job's root that of this thread, from which the program is
+// forked: the program's own filter then can do without chroot(2), which is for
+// root alone. A thread shares root and working directory with the others until it
+// says otherwise.
+func enterJobRoot() error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare CLONE_FS: %w", err)
+	}
+	if err := unix.Chroot(jobRoot); err != nil {
+		return fmt.Errorf("chroot %s: %w", jobRoot, err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("chdir: %w", err)
+	}
+	return nil
+}
+
 // setHostname makes the job's id its host name, unless its host is the real one.
 func setHostname(c Config) error {
 	if c.Root == RootHost {

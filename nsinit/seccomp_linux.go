@@ -24,13 +24,13 @@ const (
 var allowedCalls = []uint32{
 	// files
 	unix.SYS_CACHESTAT, unix.SYS_CHDIR, unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_COPY_FILE_RANGE, unix.SYS_DUP, unix.SYS_DUP3,
-	unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_FADVISE64, unix.SYS_FALLOCATE, unix.SYS_FCHDIR, unix.SYS_FCHMOD, unix.SYS_FCHMODAT,
-	unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FCNTL, unix.SYS_FDATASYNC, unix.SYS_FGETXATTR, unix.SYS_FLISTXATTR,
+	unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_FADVISE64, unix.SYS_FALLOCATE, unix.SYS_FCHDIR,
+	unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_FCNTL, unix.SYS_FDATASYNC, unix.SYS_FGETXATTR, unix.SYS_FLISTXATTR,
 	unix.SYS_FLOCK, unix.SYS_FREMOVEXATTR, unix.SYS_FSETXATTR, unix.SYS_FSTAT, unix.SYS_FSTATFS, unix.SYS_FSYNC, unix.SYS_FTRUNCATE,
 	unix.SYS_GETCWD, unix.SYS_GETDENTS64, unix.SYS_GETXATTR, unix.SYS_GETXATTRAT, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_INIT1,
 	unix.SYS_INOTIFY_RM_WATCH, unix.SYS_LGETXATTR, unix.SYS_LINKAT, unix.SYS_LISTXATTR, unix.SYS_LISTXATTRAT, unix.SYS_LLISTXATTR,
-	unix.SYS_LREMOVEXATTR, unix.SYS_LSEEK, unix.SYS_LSETXATTR, unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_NAME_TO_HANDLE_AT,
-	unix.SYS_NEWFSTATAT, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_PIPE2, unix.SYS_PREAD64, unix.SYS_PREADV, unix.SYS_PREADV2,
+	unix.SYS_LREMOVEXATTR, unix.SYS_LSEEK, unix.SYS_LSETXATTR, unix.SYS_MKDIRAT, unix.SYS_NAME_TO_HANDLE_AT,
+	unix.SYS_NEWFSTATAT, unix.SYS_PIPE2, unix.SYS_PREAD64, unix.SYS_PREADV, unix.SYS_PREADV2,
 	unix.SYS_PWRITE64, unix.SYS_PWRITEV, unix.SYS_PWRITEV2, unix.SYS_READ, unix.SYS_READAHEAD, unix.SYS_READLINKAT, unix.SYS_READV,
 	unix.SYS_REMOVEXATTR, unix.SYS_REMOVEXATTRAT, unix.SYS_RENAMEAT2, unix.SYS_SENDFILE, unix.SYS_SETXATTR,
 	unix.SYS_SETXATTRAT, unix.SYS_SPLICE, unix.SYS_STATFS, unix.SYS_STATX, unix.SYS_SYMLINKAT, unix.SYS_SYNC, unix.SYS_SYNCFS,
@@ -65,7 +65,7 @@ var allowedCalls = []uint32{
 	unix.SYS_TGKILL, unix.SYS_TKILL, unix.SYS_WAIT4, unix.SYS_WAITID,
 
 	// users, and less rights than before
-	unix.SYS_CAPGET, unix.SYS_CAPSET, unix.SYS_CHROOT, unix.SYS_GETEGID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETGROUPS,
+	unix.SYS_CAPGET, unix.SYS_CAPSET, unix.SYS_GETEGID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETGROUPS,
 	unix.SYS_GETRESGID, unix.SYS_GETRESUID, unix.SYS_GETUID, unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_CREATE_RULESET,
 	unix.SYS_LANDLOCK_RESTRICT_SELF, unix.SYS_SECCOMP, unix.SYS_SETFSGID, unix.SYS_SETFSUID, unix.SYS_SETGID, unix.SYS_SETGROUPS,
 	unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETRESUID, unix.SYS_SETREUID, unix.SYS_SETUID,
@@ -89,7 +89,7 @@ var allowedCalls = []uint32{
 // refusedCalls are answered with EPERM: what they are for is administration,
 // another process, or a part of the kernel with a history.
 var refusedCalls = []uint32{
-	unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_ADJTIMEX, unix.SYS_BPF, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME, unix.SYS_DELETE_MODULE,
+	unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_ADJTIMEX, unix.SYS_BPF, unix.SYS_CHROOT, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME, unix.SYS_DELETE_MODULE,
 	unix.SYS_FANOTIFY_INIT, unix.SYS_FANOTIFY_MARK, unix.SYS_FINIT_MODULE, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN,
 	unix.SYS_FSPICK, unix.SYS_INIT_MODULE, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_IO_URING_SETUP, unix.SYS_KCMP,
 	unix.SYS_KEXEC_FILE_LOAD, unix.SYS_KEXEC_LOAD, unix.SYS_KEYCTL, unix.SYS_MIGRATE_PAGES, unix.SYS_MOUNT, unix.SYS_MOUNT_SETATTR,
@@ -102,12 +102,14 @@ var refusedCalls = []uint32{
 
 // An argumentRule decides about a call by the low half of one argument, which
 // is all that the kernel looks at there. With a mask it matches if one of these
-// bits is set, without if the argument is one of values.
+// bits is set, without if the argument is one of values. With a flag, of the
+// argument before that one, it matches only if one of its bits is set there.
 type argumentRule struct {
 	call         uint32
 	arg          uint32
 	mask         uint32
 	values       []uint32
+	flag         uint32
 	match, other uint32
 }
 
@@ -128,7 +130,21 @@ var argumentRules = []argumentRule{
 	{call: unix.SYS_SOCKET, arg: 0, values: families, match: allow, other: noFamily},
 	{call: unix.SYS_SOCKETPAIR, arg: 0, values: families, match: allow, other: noFamily},
 	{call: unix.SYS_PERSONALITY, arg: 0, values: personalities, match: allow, other: notAllowed},
+	{call: unix.SYS_FCHMOD, arg: 1, mask: setID, match: notAllowed, other: allow},
+	{call: unix.SYS_FCHMODAT, arg: 2, mask: setID, match: notAllowed, other: allow},
+	{call: unix.SYS_FCHMODAT2, arg: 2, mask: setID, match: notAllowed, other: allow},
+	{call: unix.SYS_MKNODAT, arg: 2, mask: setID, match: notAllowed, other: allow},
+	{call: unix.SYS_OPENAT, arg: 3, mask: setID, flag: creates, match: notAllowed, other: allow},
 }
+
+// setID are the bits of a mode that make a program run as its owner or group. A
+// file that has them may outlive its job, where the job can write to a directory
+// of the host, and the job's user, who then is another job's; openat2(2) has the
+// mode in memory, where no filter can see it, and so is not known.
+const setID = unix.S_ISUID | unix.S_ISGID
+
+// creates are the flags with which open(2) looks at its mode.
+const creates = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
 
 // A filterRange is the answer to all calls from first up to the next range.
 type filterRange struct {
@@ -149,8 +165,8 @@ func filterRanges() []filterRange {
 			calls = append(calls, filterRange{first: c, answer: list.answer})
 		}
 	}
-	for i, r := range argumentRules {
-		calls = append(calls, filterRange{first: r.call, rule: &argumentRules[i]})
+	for _, r := range slices.Concat(argumentRules, archArgumentRules) {
+		calls = append(calls, filterRange{first: r.call, rule: &r})
 	}
 	slices.SortFunc(calls, func(a, b filterRange) int { return int(a.first) - int(b.first) })
 	ranges := []filterRange{{answer: noSuchCall}}
@@ -215,7 +231,11 @@ func assembleAnswer(r filterRange) []unix.SockFilter {
 	if r.rule == nil {
 		return []unix.SockFilter{answer(r.answer)}
 	}
-	code := []unix.SockFilter{load(dataArguments + 8*r.rule.arg)}
+	var code []unix.SockFilter
+	if r.rule.flag != 0 {
+		code = append(code, load(dataArguments+8*(r.rule.arg-1)), jump(unix.BPF_JSET, r.rule.flag, 1, 0), answer(r.rule.other))
+	}
+	code = append(code, load(dataArguments+8*r.rule.arg))
 	if r.rule.mask != 0 {
 		code = append(code, jump(unix.BPF_JSET, r.rule.mask, 0, 1), answer(r.rule.match))
 	}

@@ -6,3 +6,5 @@ package nsinit
 const filterArch uint32 = 0
 
 var archAllowedCalls, archRefusedCalls []uint32
+
+var archArgumentRules []argumentRule

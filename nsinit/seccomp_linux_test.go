@@ -75,7 +75,7 @@ func TestFilterNumbers(t *testing.T) {
 		t.Fatalf("%d instructions", len(code))
 	}
 	ruled := make(map[uint32]bool)
-	for _, r := range argumentRules {
+	for _, r := range slices.Concat(argumentRules, archArgumentRules) {
 		ruled[r.call] = true
 	}
 	seen := make(map[uint32]int)
@@ -107,7 +107,7 @@ func TestFilterNumbers(t *testing.T) {
 // TestFilterTables: a call is in one table only.
 func TestFilterTables(t *testing.T) {
 	all := slices.Concat(allowedCalls, archAllowedCalls, refusedCalls, archRefusedCalls)
-	for _, r := range argumentRules {
+	for _, r := range slices.Concat(argumentRules, archArgumentRules) {
 		all = append(all, r.call)
 	}
 	slices.Sort(all)
@@ -158,6 +158,16 @@ func TestFilterArguments(t *testing.T) {
 		{"ask for the personality", unix.SYS_PERSONALITY, [6]uint64{0xffffffff}, allow},
 		{"personality Linux", unix.SYS_PERSONALITY, [6]uint64{0}, allow},
 		{"no address randomization", unix.SYS_PERSONALITY, [6]uint64{0x0040000}, notAllowed},
+		{"chmod", unix.SYS_FCHMODAT, [6]uint64{0, 0, 0o1777}, allow},
+		{"chmod u+s", unix.SYS_FCHMODAT, [6]uint64{0, 0, 0o4755}, notAllowed},
+		{"chmod g+s with a high half", unix.SYS_FCHMODAT2, [6]uint64{0, 0, high | 0o2755}, notAllowed},
+		{"fchmod u+s", unix.SYS_FCHMOD, [6]uint64{0, 0o4000}, notAllowed},
+		{"make a FIFO", unix.SYS_MKNODAT, [6]uint64{0, 0, unix.S_IFIFO | 0o666}, allow},
+		{"make a file u+s", unix.SYS_MKNODAT, [6]uint64{0, 0, unix.S_IFREG | 0o4755}, notAllowed},
+		{"open for reading, with what is in the register of the mode", unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_RDONLY | unix.O_DIRECTORY, 0o6777}, allow},
+		{"create a file", unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_CREAT | unix.O_WRONLY, 0o777}, allow},
+		{"create a file u+s", unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_CREAT | unix.O_WRONLY, 0o4777}, notAllowed},
+		{"make a file without a name g+s", unix.SYS_OPENAT, [6]uint64{0, 0, unix.O_TMPFILE | unix.O_RDWR, 0o2777}, notAllowed},
 		{"read implies exec", unix.SYS_PERSONALITY, [6]uint64{high | 0x0400000}, notAllowed},
 	}
 	for _, ns := range []uint64{unix.CLONE_NEWNS, unix.CLONE_NEWUTS, unix.CLONE_NEWIPC, unix.CLONE_NEWUSER, unix.CLONE_NEWPID, unix.CLONE_NEWNET} {

@@ -116,7 +116,7 @@ func noInput() input { return input{fifo: -1, pipe: -1, count: -1} }
 // is, may read it, so that the job can open /dev/stdin; nobody may write to it.
 func inputPipe(c Config) (r int, in input, err error) {
 	if !c.Stdin {
-		r, err := unix.Open(jobRoot+"/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		r, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return -1, in, fmt.Errorf("open /dev/null: %w", err)
 		}

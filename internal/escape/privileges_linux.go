@@ -23,6 +23,16 @@ var privilegeProbes = []Probe{
 	asking("securebits", "0", "eb", func(Facts) string { return secureBits() }),
 	asUser(asking("a set-user-ID program", "0", "[1-9][0-9]*", func(f Facts) string { return output(f.Setuid, "euid") })),
 
+	calling("chmod u+s", "ok", "EPERM",
+		call{unix.SYS_OPENAT, unix.AT_FDCWD, "/tmp/escape-setuid", unix.O_CREAT | unix.O_WRONLY, 0o700},
+		call{unix.SYS_FCHMODAT, unix.AT_FDCWD, "/tmp/escape-setuid", 0o4755}),
+	calling("create a file u+s", "ok", "EPERM",
+		call{unix.SYS_UNLINKAT, unix.AT_FDCWD, "/tmp/escape-setuid", 0},
+		call{unix.SYS_OPENAT, unix.AT_FDCWD, "/tmp/escape-setuid", unix.O_CREAT | unix.O_WRONLY, 0o4755}),
+	// struct open_how: flags, mode, resolve
+	calling("openat2 a file u+s", "ok", "ENOSYS",
+		call{unix.SYS_OPENAT2, unix.AT_FDCWD, "/tmp/escape-setuid", []uint64{unix.O_CREAT | unix.O_WRONLY, 0o4755, 0}, 24}),
+
 	calling("setuid 0", "ok", "EPERM", call{unix.SYS_SETUID, 0}),
 	calling("setresuid 0", "ok", "EPERM", call{unix.SYS_SETRESUID, 0, 0, 0}),
 	calling("setgid 0", "ok", "EPERM", call{unix.SYS_SETGID, 0}),
