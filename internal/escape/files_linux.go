@@ -45,15 +45,17 @@ var fileProbes = slices.Concat([]Probe{
 	writing("/sys/fs/cgroup/cgroup.procs", "ok", "ENOENT"),
 	writing("/etc/passwd", "ok", "EROFS|EACCES"),
 
-	calling("mknod of /dev/mem", "ok", "EPERM",
-		call{unix.SYS_UNLINKAT, unix.AT_FDCWD, "/tmp/escape-mem", 0},
-		call{unix.SYS_MKNODAT, unix.AT_FDCWD, "/tmp/escape-mem", unix.S_IFCHR | 0o600, 1<<8 | 1}),
-	calling("mknod of a disk", "ok", "EPERM",
-		call{unix.SYS_UNLINKAT, unix.AT_FDCWD, "/tmp/escape-disk", 0},
-		call{unix.SYS_MKNODAT, unix.AT_FDCWD, "/tmp/escape-disk", unix.S_IFBLK | 0o600, 8 << 8}),
-	calling("chown to root", "ok", "EPERM",
-		call{unix.SYS_OPENAT, unix.AT_FDCWD, "/tmp/escape-file", unix.O_CREAT | unix.O_WRONLY, 0o600},
-		call{unix.SYS_FCHOWNAT, unix.AT_FDCWD, "/tmp/escape-file", 0, 0, 0}),
+	asking("mknod of /dev/mem", "ok", "EPERM", func(Facts) string {
+		return sequence(call{unix.SYS_MKNODAT, unix.AT_FDCWD, temp("mem"), unix.S_IFCHR | 0o600, 1<<8 | 1})
+	}),
+	asking("mknod of a disk", "ok", "EPERM", func(Facts) string {
+		return sequence(call{unix.SYS_MKNODAT, unix.AT_FDCWD, temp("disk"), unix.S_IFBLK | 0o600, 8 << 8})
+	}),
+	asking("chown to root", "ok", "EPERM", func(Facts) string {
+		return sequence(
+			call{unix.SYS_OPENAT, unix.AT_FDCWD, temp("file"), unix.O_CREAT | unix.O_WRONLY, 0o600},
+			call{unix.SYS_FCHOWNAT, unix.AT_FDCWD, temp("file"), 0, 0, 0})
+	}),
 }, creating("/", "/usr", "/usr/bin", "/etc", "/dev"), coveredProbes, kernelFiles)
 
 // coveredProbes are about what /proc tells of the whole system, and is covered by
@@ -93,6 +95,11 @@ var kernelFiles = []Probe{
 // handle, its type, and the handle.
 var usrBin = binary.NativeEndian.AppendUint32(make([]byte, 0, 8+128), 128)[:8+128]
 
+// temp is the path of a file that no other program makes.
+func temp(name string) string {
+	return fmt.Sprintf("/tmp/escape-%d-%d-%s", os.Getuid(), os.Getpid(), name)
+}
+
 func creating(dirs ...string) (probes []Probe) {
 	for _, dir := range dirs {
 		probes = append(probes, asking("create a file in "+dir, "ok", "EROFS|EACCES", func(Facts) string {
@@ -102,20 +109,25 @@ func creating(dirs ...string) (probes []Probe) {
 	return probes
 }
 
-// secrets is a probe that reads files that it must not: its answer is how many.
+// secrets is a probe that reads files that it must not. It answers with how many it
+// can.
 func secrets(name string, files func(Facts) []string) Probe {
 	return asking(name, "all", "none", func(f Facts) string {
-		var got []string
+		var got, missed []string
 		for _, path := range files(f) {
 			if read(path) == "ok" {
 				got = append(got, path)
+			} else {
+				missed = append(missed, path)
 			}
 		}
-		switch len(got) {
-		case 0:
+		switch {
+		case len(got) == 0:
 			return "none"
-		case len(files(f)):
+		case len(missed) == 0:
 			return "all"
+		case len(missed) < len(got):
+			return "all but " + strings.Join(missed, " ")
 		}
 		return strings.Join(got, " ")
 	})

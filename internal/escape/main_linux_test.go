@@ -67,6 +67,13 @@ type site struct {
 	url   string
 }
 
+// policy gives mallory all that there is to give.
+const policy = `{
+ "roles": {"operator": {"users": ["alice", "mallory"]}},
+ "grants": [{"users": ["mallory"], "profiles": ["host"], "net": ["host"], "run_as": ["*"], "userns": true,
+             "rootfs": [{"path": "/disk"}], "binds": [{"path": "/disk", "write": true}]}]
+}`
+
 func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{TB: t, state: filepath.Join(kerneltest.Disk(t), "state")}
@@ -86,7 +93,9 @@ func newSite(t testing.TB) *site {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
 	s.url = "https://" + l.Addr().String()
-	server := httpapi.NewServer(httpapi.Config{Worker: w, TLS: tls})
+	p, err := authz.ParsePolicy(strings.NewReader(policy))
+	s.must(err)
+	server := httpapi.NewServer(httpapi.Config{Worker: w, TLS: tls, Policy: p})
 	served := make(chan error, 1) // gets what Serve returns, once
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {

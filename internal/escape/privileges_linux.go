@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,18 +21,26 @@ var privilegeProbes = []Probe{
 	asking("no_new_privs", "0", "1", status("NoNewPrivs")),
 	asking("seccomp", "0", "2", status("Seccomp")),
 	asking("signals blocked and ignored", "0000000000000000 0000000000000001", "0000000000000000 0000000000000000", status("SigBlk", "SigIgn")),
+	asking("umask", "77", "22", func(Facts) string {
+		mask := unix.Umask(0)
+		unix.Umask(mask)
+		return strconv.FormatInt(int64(mask), 8)
+	}),
 	asking("securebits", "0", "eb", func(Facts) string { return secureBits() }),
 	asUser(asking("a set-user-ID program", "0", "[1-9][0-9]*", func(f Facts) string { return output(f.Setuid, "euid") })),
 
-	calling("chmod u+s", "ok", "EPERM",
-		call{unix.SYS_OPENAT, unix.AT_FDCWD, "/tmp/escape-setuid", unix.O_CREAT | unix.O_WRONLY, 0o700},
-		call{unix.SYS_FCHMODAT, unix.AT_FDCWD, "/tmp/escape-setuid", 0o4755}),
-	calling("create a file u+s", "ok", "EPERM",
-		call{unix.SYS_UNLINKAT, unix.AT_FDCWD, "/tmp/escape-setuid", 0},
-		call{unix.SYS_OPENAT, unix.AT_FDCWD, "/tmp/escape-setuid", unix.O_CREAT | unix.O_WRONLY, 0o4755}),
-	// struct open_how: flags, mode, resolve
-	calling("openat2 a file u+s", "ok", "ENOSYS",
-		call{unix.SYS_OPENAT2, unix.AT_FDCWD, "/tmp/escape-setuid", []uint64{unix.O_CREAT | unix.O_WRONLY, 0o4755, 0}, 24}),
+	asking("chmod u+s", "ok", "EPERM", func(Facts) string {
+		return sequence(
+			call{unix.SYS_OPENAT, unix.AT_FDCWD, temp("chmod"), unix.O_CREAT | unix.O_WRONLY, 0o700},
+			call{unix.SYS_FCHMODAT, unix.AT_FDCWD, temp("chmod"), 0o4755})
+	}),
+	asking("create a file u+s", "ok", "EPERM", func(Facts) string {
+		return sequence(call{unix.SYS_OPENAT, unix.AT_FDCWD, temp("open"), unix.O_CREAT | unix.O_WRONLY, 0o4755})
+	}),
+	asking("openat2 a file u+s", "ok", "ENOSYS", func(Facts) string {
+		// struct open_how: flags, mode, resolve
+		return sequence(call{unix.SYS_OPENAT2, unix.AT_FDCWD, temp("openat2"), []uint64{unix.O_CREAT | unix.O_WRONLY, 0o4755, 0}, 24})
+	}),
 
 	calling("setuid 0", "ok", "EPERM", call{unix.SYS_SETUID, 0}),
 	calling("setresuid 0", "ok", "EPERM", call{unix.SYS_SETRESUID, 0, 0, 0}),
