@@ -15,7 +15,7 @@ RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
 # step runs target $(1) and says how long it took.
 step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
 
-.PHONY: build test deps check test-host test-vm test-vm-race escape fault test-systemd test-compose bench
+.PHONY: build test deps check test-host test-vm test-vm-race escape fault test-systemd fuzz vulncheck test-compose bench
 
 # The two static binaries; the same bytes wherever the tree lies.
 build:
@@ -68,6 +68,15 @@ test-systemd: deps build
 fault: CRASHES ?= 200
 fault: deps
 	@CRASHES='$(CRASHES)' .ci/test-vm -failpoint -run '^(TestFailpoints|TestCrash|TestCrashes)$$' ./job
+
+# Each fuzz target for a time: make fuzz FUZZTIME=1h
+FUZZTIME ?= 10s
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+# Known vulnerabilities in what the binaries call.
+vulncheck:
+	@.ci/vulncheck
 
 # The containers of deploy/, where there is a Docker engine.
 test-compose: deps build
