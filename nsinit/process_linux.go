@@ -115,11 +115,17 @@ func (p *Process) Ended() bool {
 	return ended || err != nil
 }
 
-// readable reports whether a read of fd would not block, or fd cannot be polled.
+// readable reports whether a read of fd would not block, or fd cannot be polled. It asks
+// again when a signal comes in between, of which Go's runtime sends itself many: that
+// is no answer.
 func readable(fd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return n != 0 || err != nil && err != unix.EINTR
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err != unix.EINTR {
+			return n != 0
+		}
+	}
 }
 
 // Wait blocks until nsinit has ended, and reaps it, unless it was adopted: then it

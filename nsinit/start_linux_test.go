@@ -337,3 +337,42 @@ func TestDescriptorNumbers(t *testing.T) {
 		})
 	}
 }
+
+// TestEndedDespiteSignals: a signal that interrupts the question is not the end of the
+// process. Taken for that, it had a job killed whose worker had been restarted.
+func TestEndedDespiteSignals(t *testing.T) {
+	fx := newFixture(t)
+	p := fx.start("exec sleep 1000")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid, tid := os.Getpid(), unix.Gettid()
+	done := make(chan struct{})
+	signalling := make(chan struct{})
+	go func() {
+		defer close(signalling)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				unix.Tgkill(pid, tid, unix.SIGURG) // as the runtime does to preempt
+			}
+		}
+	}()
+	ended := 0
+	for range 200_000 {
+		if p.Ended() {
+			ended++
+		}
+	}
+	close(done)
+	<-signalling
+	if ended > 0 {
+		t.Errorf("said to have ended: %d times", ended)
+	}
+	must(t, p.Kill())
+	must(t, p.Wait())
+	if !p.Ended() {
+		t.Error("not said to have ended")
+	}
+}
