@@ -156,7 +156,8 @@ type filterRange struct {
 // filterRanges lays the tables out in order, from call 0 to the last there can be.
 // Those of x32, which have bit 30 set, are among the ones that do not exist.
 func filterRanges() []filterRange {
-	var calls []filterRange
+	// What is thrown away here each nsinit would keep: it collects no garbage.
+	calls := make([]filterRange, 0, len(allowedCalls)+len(archAllowedCalls)+len(refusedCalls)+len(archRefusedCalls)+len(argumentRules)+len(archArgumentRules))
 	for _, list := range []struct {
 		calls  []uint32
 		answer uint32
@@ -169,7 +170,7 @@ func filterRanges() []filterRange {
 		calls = append(calls, filterRange{first: r.call, rule: &r})
 	}
 	slices.SortFunc(calls, func(a, b filterRange) int { return int(a.first) - int(b.first) })
-	ranges := []filterRange{{answer: noSuchCall}}
+	ranges := append(make([]filterRange, 0, len(calls)), filterRange{answer: noSuchCall})
 	next := uint32(0) // the first call that no range is about
 	add := func(r filterRange) {
 		last := &ranges[len(ranges)-1]
@@ -202,36 +203,37 @@ const (
 // binary search for its number. A call of another architecture, such as int 0x80
 // on amd64, ends the process.
 func assembleFilter() []unix.SockFilter {
-	return append([]unix.SockFilter{
+	ranges := filterRanges()
+	code := append(make([]unix.SockFilter, 0, 4*len(ranges)),
 		load(dataArch),
 		jump(unix.BPF_JEQ, filterArch, 1, 0),
 		answer(kill),
-		load(dataNumber),
-	}, assembleSearch(filterRanges())...)
+		load(dataNumber))
+	return appendSearch(code, ranges)
 }
 
-// assembleSearch finds the range of the number. Only an unconditional jump can be
+// appendSearch finds the range of the number. Only an unconditional jump can be
 // longer than 255 instructions:
 //
 //	jge #first of the right half, 0, 1
 //	ja right
 //	left: …
 //	right: …
-func assembleSearch(ranges []filterRange) []unix.SockFilter {
+func appendSearch(code []unix.SockFilter, ranges []filterRange) []unix.SockFilter {
 	if len(ranges) == 1 {
-		return assembleAnswer(ranges[0])
+		return appendAnswer(code, ranges[0])
 	}
-	half := len(ranges) / 2
-	left, right := assembleSearch(ranges[:half]), assembleSearch(ranges[half:])
-	over := unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(left))}
-	return slices.Concat([]unix.SockFilter{jump(unix.BPF_JGE, ranges[half].first, 0, 1), over}, left, right)
+	half, over := len(ranges)/2, len(code)+1
+	code = append(code, jump(unix.BPF_JGE, ranges[half].first, 0, 1), unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA})
+	code = appendSearch(code, ranges[:half])
+	code[over].K = uint32(len(code) - over - 1)
+	return appendSearch(code, ranges[half:])
 }
 
-func assembleAnswer(r filterRange) []unix.SockFilter {
+func appendAnswer(code []unix.SockFilter, r filterRange) []unix.SockFilter {
 	if r.rule == nil {
-		return []unix.SockFilter{answer(r.answer)}
+		return append(code, answer(r.answer))
 	}
-	var code []unix.SockFilter
 	if r.rule.flag != 0 {
 		code = append(code, load(dataArguments+8*(r.rule.arg-1)), jump(unix.BPF_JSET, r.rule.flag, 1, 0), answer(r.rule.other))
 	}
