@@ -40,7 +40,7 @@ func tree(t *testing.T, dir string) map[string]fs.FileMode {
 	return found
 }
 
-func initPKI(t *testing.T) (dir string) {
+func initPKI(t testing.TB) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "pki")
 	if _, err := authz.InitPKI(authz.InitOptions{Dir: dir, Hosts: []string{"worker1", "127.0.0.1"}, Admin: "alice"}); err != nil {
