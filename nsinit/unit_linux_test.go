@@ -284,6 +284,10 @@ func TestExposure(t *testing.T) {
 			t.Logf("%s %s: %s", f.Exposure, f.Name, f.Description)
 		}
 	}
+	version, err := exec.CommandContext(t.Context(), "systemd-analyze", "--version").Output()
+	if err != nil || !strings.HasPrefix(string(version), "systemd 252 ") {
+		return // another one may judge otherwise than the one the document speaks of
+	}
 	b, err := os.ReadFile("../docs/security.md")
 	if want := "exposure level " + word; err != nil || !strings.Contains(string(b), want) {
 		t.Errorf("docs/security.md does not have %q (%v)", want, err)

@@ -12,11 +12,11 @@ func int80raw(number uintptr) (result int32)
 
 //go:nosplit
 func callInt80(number uintptr) (uintptr, syscall.Errno) {
-	if r := int80raw(number); r < 0 {
+	r := int80raw(number)
+	if r < 0 {
 		return 0, syscall.Errno(-r)
-	} else {
-		return uintptr(r), 0
 	}
+	return uintptr(r), 0
 }
 
 const i386Getpid = 20 // linux/arch/x86/entry/syscalls/syscall_32.tbl
