@@ -639,14 +639,24 @@ func TestRestarted(t *testing.T) {
 	}
 	files["record.json"] = reboot(t, files["record.json"])
 	// The process of that number is this one, in the new boot.
-	files["exit.json"] = reidentify(t, files["exit.json"])
+	started := reidentify(t, files["exit.json"])
+	for _, exit := range [][]byte{started, started[:9], nil} { // which is not synced
+		files["exit.json"] = exit
+		checkRestarted(t, dir, j.ID, over, files)
+	}
+}
+
+// checkRestarted checks what a worker makes of the files of a job in a new boot.
+func checkRestarted(t *testing.T, dir, id string, over job.Job, files map[string][]byte) {
+	t.Helper()
+	state := filepath.Join(dir, "state", "jobs")
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(state, j.ID, name), b, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(state, id, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w = openWorker(t, dir)
-	j = status(t, w, j.ID)
+	w := openWorker(t, dir)
+	j := status(t, w, id)
 	if verdict(j) != "lost " || j.Verdict.Stage != "boot" || j.State != job.Ended {
 		t.Errorf("job %+v, verdict %+v, want it lost with the boot", j, j.Verdict)
 	}
@@ -656,6 +666,9 @@ func TestRestarted(t *testing.T) {
 	checkLog(t, dir, j)
 	if again := status(t, w, over.ID); !reflect.DeepEqual(again, over) {
 		t.Errorf("job that was over: %+v, was %+v", again, over)
+	}
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -699,4 +712,12 @@ func reseal(t *testing.T, line []byte, change func(map[string]any)) []byte {
 		t.Fatal(err)
 	}
 	return line
+}
+
+// reason words a verdict, with its stage where there is one.
+func reason(j job.Job) string {
+	if v := j.Verdict; v != nil && v.Stage != "" {
+		return v.Reason + " " + v.Stage
+	}
+	return verdict(j)
 }

@@ -195,11 +195,3 @@ func (s *crashSite) mayStop(w *job.Worker, id string) error {
 	_, err := w.Stop(ctx, id, job.StopOptions{By: "eve"})
 	return err
 }
-
-// reason words a verdict, with its stage where there is one.
-func reason(j job.Job) string {
-	if v := j.Verdict; v != nil && v.Stage != "" {
-		return v.Reason + " " + v.Stage
-	}
-	return verdict(j)
-}

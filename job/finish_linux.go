@@ -200,10 +200,10 @@ func (t *task) judgeUnknown(f exitFile) Verdict {
 		return Verdict{Reason: Lost, Stage: "exit file", Error: f.err.Error()}
 	case t.startedAt == nil && f.start != nil && !f.started():
 		return Verdict{Reason: StartFailed, Stage: f.start.Stage, Error: f.start.Message}
+	case t.boot != t.w.boot: // what nsinit had written may not have been on the disk
+		return Verdict{Reason: Lost, Stage: "boot", Error: "the system was restarted while the job was started or ran"}
 	case t.startedAt == nil:
 		return Verdict{Reason: StartFailed, Stage: "worker", Error: "the worker died while it started the job"}
-	case t.boot != t.w.boot:
-		return Verdict{Reason: Lost, Stage: "boot", Error: "the system was restarted while the job ran"}
 	case t.reason != "":
 		return Verdict{Reason: t.reason, By: t.by, Error: "nsinit was killed: the last of the output may be missing"}
 	}
