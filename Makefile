@@ -45,7 +45,7 @@ check:
 # With the race detector, and the loads in full without it.
 test-host:
 	go test -race -tags failpoint $(PKG)
-	CGO_ENABLED=0 go test -run '^(TestManyFollowers|TestShortJobs|TestManyLive|TestInputLoad)$$' ./httpapi ./job ./cmd/jobcli
+	CGO_ENABLED=0 go test -run '^(TestManyFollowers|TestShortJobs|TestManyLive|TestModel|TestInputLoad)$$' ./httpapi ./job ./cmd/jobcli
 
 # Kernel tests in a virtual machine: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
 test-vm: deps
