@@ -158,6 +158,9 @@ func (t *task) adopt() error {
 		}
 	}
 	if err := t.remember(f); err != nil {
+		if t.proc != nil {
+			err = errors.Join(err, t.proc.Close())
+		}
 		return err
 	}
 	if t.proc == nil && t.group != nil {
