@@ -10,8 +10,8 @@ import (
 )
 
 // A call is a system call: its number, and its arguments. A string is passed as
-// one of C, a []byte and a []uint64 as the address of its first element, nil as a null pointer,
-// and result as what the call before has returned.
+// one of C, a []byte and a []uint64 as the address of its first element, nil as a
+// null pointer, and result as what the call before has returned.
 type call []any
 
 type argument string
