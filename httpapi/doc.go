@@ -96,7 +96,8 @@
 // Only the true end of a body ends the input. A body that breaks off leaves it open,
 // so that no job takes half of its input for all of it, and another request goes on.
 // Where, is stdin_bytes of the job, or accepted of a Problem. A byte is accepted when
-// the kernel has it for the job, which may end without having read it.
+// the kernel has it for the job, which may end without having read it. That and the
+// count hold when the worker is killed: a client that was cut off asks the next one.
 //
 // The worker reads no more of a body than the job does: flow control holds the
 // client when some 3 MiB are on the way. The answer comes before the end of the body,
