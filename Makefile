@@ -9,13 +9,18 @@ CMDS ?= ./cmd/jobworker ./cmd/jobcli
 # The packages that compile wherever Go does.
 PORTABLE ?= ./cmd/jobcli ./job ./httpapi ./stream ./authz ./cgroupv2
 
+# The packages that meet the kernel: in the machine all their tests run. Of those above
+# them it runs what is another thing where there are limits; all the rest a host can do.
+VM_PKG ?= ./internal/kerneltest ./cgroupv2 ./nsinit ./job ./internal/escape ./cmd/jobworker
+VM_ALSO = -run '^(TestLimit|TestGolden|TestNewcomer|TestNewcomerLocal|TestLocal|TestLocalLimit|TestLocalEnds)$$' ./httpapi ./cmd/jobcli
+
 # The packages whose tests that need the machine run a second time, with the race detector.
 RACE_PKG ?= ./internal/kerneltest ./cgroupv2 ./job
 
 # step runs target $(1) and says how long it took.
 step = @echo '==> $(1)'; t=$$SECONDS; $(MAKE) --no-print-directory $(1); echo "==> $(1): $$((SECONDS - t)) s"
 
-.PHONY: build test deps check test-host test-vm test-vm-race escape fault test-systemd fuzz vulncheck test-compose bench
+.PHONY: build test deps check test-host test-kernel test-vm test-vm-race escape fault test-systemd fuzz vulncheck test-compose bench
 
 # The two static binaries; the same bytes wherever the tree lies.
 build:
@@ -27,7 +32,7 @@ test:
 	$(call step,deps)
 	$(call step,check)
 	$(call step,test-host)
-	$(call step,test-vm)
+	$(call step,test-kernel)
 	$(call step,test-vm-race)
 	$(call step,test-systemd)
 
@@ -47,7 +52,12 @@ test-host:
 	go test -race -tags failpoint $(PKG)
 	CGO_ENABLED=0 go test -run '^(TestManyFollowers|TestShortJobs|TestManyLive|TestModel|TestInputLoad)$$' ./httpapi ./job ./cmd/jobcli
 
-# Kernel tests in a virtual machine: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
+# Kernel tests in a virtual machine.
+test-kernel: deps
+	@.ci/test-vm $(VM_PKG)
+	@.ci/test-vm $(VM_ALSO)
+
+# Any of them there: make test-vm PKG=./cgroupv2 RUN='^TestMemoryMax$$'
 test-vm: deps
 	@.ci/test-vm -run '$(value RUN)' $(PKG)
 

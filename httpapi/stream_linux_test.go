@@ -109,7 +109,6 @@ func TestStuckReader(t *testing.T) {
 // A job that is removed while its output is being sent is never said to run when all of
 // that has been sent: the lines end with its verdict, the plain bytes are cut off.
 func TestRemovedWhileSent(t *testing.T) {
-	const size = 16 << 20
 	f := newFixture(t, func(c *httpapi.Config) {
 		c.Worker = newWorker(t, c.Log, func(c *job.Config) { c.KeepJobs, c.KeepLeast = 1, 1 })
 	})

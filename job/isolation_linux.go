@@ -61,7 +61,7 @@ func (w *Worker) give(s *Spec, p *Permit) (g *given, err error) {
 // findUser looks up name on this host: it is the host's files that the user's id
 // counts for, whatever the passwd in another root says.
 func (w *Worker) findUser(g *given, name string) error {
-	uid, number, err := numericUser(name)
+	_, number, err := numericUser(name)
 	if err != nil {
 		return &FieldError{"user", quote(name), err.Error()}
 	}
@@ -77,7 +77,8 @@ func (w *Worker) findUser(g *given, name string) error {
 	if err != nil {
 		return &FieldError{"user", quote(name), "is not known to the worker's host"}
 	}
-	if uid, _, err = numericUser(u.Uid); err != nil {
+	uid, _, err := numericUser(u.Uid)
+	if err != nil {
 		return &FieldError{"user", quote(name), err.Error()}
 	}
 	gid, _, err := numericUser(u.Gid)

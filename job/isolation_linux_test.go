@@ -452,7 +452,8 @@ func TestStateByAnotherMount(t *testing.T) {
 		if e, ok := errors.AsType[*job.PermitError](err); !ok || e.Reason != "the worker's own files are there" {
 			t.Errorf("bind of a mount of %s: %v", source, err)
 		}
-		if err := unix.Unmount(alias, 0); err != nil {
+		// Lazily: a child of this process may hold a descriptor there until it executes.
+		if err := unix.Unmount(alias, unix.MNT_DETACH); err != nil {
 			t.Fatal(err)
 		}
 	}

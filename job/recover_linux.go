@@ -294,6 +294,8 @@ func (w *Worker) resume(adopted []*task) {
 		if t.proc == nil {
 			select {
 			case <-t.done:
+				t.mu.Lock() // until its events are published, see end
+				t.mu.Unlock()
 			case <-ctx.Done():
 			}
 		}

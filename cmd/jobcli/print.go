@@ -17,7 +17,6 @@ type printer struct {
 	env   *env
 	json  bool // all frames, as lines, to standard output
 	times bool // the time in front of every line
-	quiet bool
 
 	inLine map[stream.Source]bool // the stream's last byte was no newline
 	buf    []byte
