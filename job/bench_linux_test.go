@@ -74,11 +74,13 @@ func tmpfsDir(tb testing.TB) string {
 }
 
 // BenchmarkKept times a worker with 10,000 jobs that are over: all of them listed in
-// pages, one page from the middle, and a worker opened over them.
+// pages, one page from the middle, and a worker opened over them, once with 1,000 more
+// that run.
 func BenchmarkKept(b *testing.B) {
-	const jobs = 10_000
+	const jobs, live = 10_000, 1000
 	dir, root := tmpfsDir(b), cgroupRoot()
 	same := func(c *job.Config) { c.CgroupRoot = root }
+	b.Cleanup(func() { removeTree(b, root) })
 	w := openWorker(b, dir, same)
 	for range jobs {
 		runTrue(b, w)
@@ -100,7 +102,18 @@ func BenchmarkKept(b *testing.B) {
 		w = openWorker(b, dir, same)
 		open = append(open, time.Since(begin))
 	}
+	startIdle(b, w, live)
+	if err := w.Leave(); err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	w = openWorker(b, dir, same)
+	takeOver := time.Since(begin)
+	if l, _, err := w.List(job.Filter{State: job.Running}); err != nil || len(l) != live {
+		b.Fatalf("%d jobs run, %v", len(l), err)
+	}
 	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(takeOver.Microseconds())/1000, "ms/takeover")
 	b.ReportMetric(float64(median(all).Microseconds())/1000, "ms/list")
 	b.ReportMetric(float64(median(page).Microseconds())/1000, "ms/page")
 	b.ReportMetric(float64(median(open).Microseconds())/1000, "ms/open")

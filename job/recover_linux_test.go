@@ -17,27 +17,27 @@ import (
 
 // openTree opens a tree of cgroups that is there, and takes no part of it away
 // when it is closed.
-func openTree(t *testing.T, root string) *cgroupv2.Tree {
-	t.Helper()
+func openTree(tb testing.TB, root string) *cgroupv2.Tree {
+	tb.Helper()
 	tree, err := cgroupv2.Open(cgroupv2.Config{Root: root, AllowMissing: true})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tree
 }
 
 // removeTree removes the cgroups of a tree, if there are any, that no worker took
 // away, because the one that made them is dead.
-func removeTree(t *testing.T, root string) {
-	t.Helper()
-	tree := openTree(t, root)
+func removeTree(tb testing.TB, root string) {
+	tb.Helper()
+	tree := openTree(tb, root)
 	path := tree.Path()
 	if err := tree.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	for _, dir := range []string{filepath.Join(path, "jobs"), path} {
 		if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
-			t.Error(err)
+			tb.Error(err)
 		}
 	}
 }

@@ -28,10 +28,13 @@ func liveJobs() int {
 }
 
 // TestManyLive: a job that does nothing costs the worker a descriptor and a
-// goroutine, no thread, and hardly anything of the next start; when all are over
-// everything is as before.
+// goroutine, no thread, and hardly anything of the next start; the next worker takes
+// over all of them; when all are over everything is as before.
 func TestManyLive(t *testing.T) {
-	w := openWorker(t, tmpfsDir(t))
+	dir, root := tmpfsDir(t), cgroupRoot()
+	same := func(c *job.Config) { c.CgroupRoot = root }
+	t.Cleanup(func() { removeTree(t, root) }) // which the second worker has not made
+	w := openWorker(t, dir, same)
 	alone := latency(t, w)
 	before := measure(t)
 	n := liveJobs()
@@ -47,6 +50,12 @@ func TestManyLive(t *testing.T) {
 	if live.files > before.files+n+20 || live.goroutines > before.goroutines+n+20 || live.threads > before.threads+20 {
 		t.Errorf("%d jobs take more than a descriptor and a goroutine each", n)
 	}
+	if err := w.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	begin = time.Now()
+	w = openWorker(t, dir, same)
+	t.Logf("taken over in %v", time.Since(begin).Round(time.Millisecond))
 	begin = time.Now()
 	if jobs, _, err := w.List(job.Filter{State: job.Running}); err != nil || len(jobs) != n {
 		t.Errorf("%d jobs are listed, %v", len(jobs), err)
@@ -62,8 +71,8 @@ func TestManyLive(t *testing.T) {
 }
 
 // startIdle starts n jobs that do nothing, as fast as it can.
-func startIdle(t *testing.T, w *job.Worker, n int) {
-	t.Helper()
+func startIdle(tb testing.TB, w *job.Worker, n int) {
+	tb.Helper()
 	var wg sync.WaitGroup
 	todo := make(chan struct{}, n)
 	for range n {
@@ -73,8 +82,8 @@ func startIdle(t *testing.T, w *job.Worker, n int) {
 	for range 2 * runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for range todo {
-				if _, _, err := w.Start(t.Context(), job.StartOptions{Owner: "alice", Spec: job.Spec{Argv: []string{"sleep", "1000"}}}); err != nil {
-					t.Error(err)
+				if _, _, err := w.Start(tb.Context(), job.StartOptions{Owner: "alice", Spec: job.Spec{Argv: []string{"sleep", "1000"}}}); err != nil {
+					tb.Error(err)
 				}
 			}
 		})
