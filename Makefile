@@ -80,6 +80,15 @@ fault: deps
 	@.ci/test-vm -failpoint -run '^(TestFailpoints|TestCrash)$$' ./job
 	@for i in 1 2 3 4 5; do CRASHES=40 .ci/test-vm -run '^TestCrashes$$' ./job; done
 
+# Each fuzz target for a time: make fuzz FUZZTIME=1h
+FUZZTIME ?= 10s
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+# Known vulnerabilities in what the binaries call.
+vulncheck:
+	@.ci/vulncheck
+
 # The containers of deploy/, where there is a Docker engine.
 test-compose: deps build
 	@.ci/test-compose
