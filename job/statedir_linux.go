@@ -173,7 +173,22 @@ func (s *stateDir) remove(id string) error {
 		return err
 	}
 	failpoint.Here("remove.renamed")
-	return removeTree(trash)
+	err := removeTree(trash)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return removeByName(trash)
+	}
+	return err
+}
+
+// removeByName deletes the directory of a job that never was, by the names of what it
+// can hold: that takes no descriptors, for want of which the start may have failed.
+func removeByName(dir string) error {
+	for _, name := range []string{recordName, tempName, logName, exitName, stopName, controlName, stdinName, countName, scratchName} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Remove(dir)
 }
 
 // unused reports whether there is nothing in the directory of a job, or no more than
