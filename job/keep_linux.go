@@ -11,8 +11,7 @@ import (
 )
 
 // A keeper looks after the jobs that are over: it removes those that are not to
-// be kept, and puts on the disk what that did
-// not take when they ended.
+// be kept, and puts on the disk what that did not take when they ended.
 type keeper struct {
 	w    *Worker
 	wake chan struct{} // holds one: something may be to be done

@@ -66,6 +66,18 @@ func kept(t *testing.T, w *job.Worker, dir string) (ids, files []string) {
 	return ids, files
 }
 
+// openEager opens a worker that removes jobs at once, and its events from the first.
+func openEager(t *testing.T, limits func(*job.Config)) (dir string, w *job.Worker, e *job.Events) {
+	t.Helper()
+	dir = t.TempDir()
+	w = openWorker(t, dir, noSpare, eager(limits))
+	e, err := w.Events(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, w, e
+}
+
 // TestRetention: beyond what is to be kept the jobs that ended first go first, with
 // their files, and a job that runs is not one of them.
 func TestRetention(t *testing.T) {
@@ -74,12 +86,7 @@ func TestRetention(t *testing.T) {
 		"bytes": func(c *job.Config) { c.KeepBytes = 200 << 10 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			w := openWorker(t, dir, noSpare, eager(limits))
-			e, err := w.Events(0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			dir, w, e := openEager(t, limits)
 			running := started(t, w, sh("echo ready; exec sleep 1000"))
 			var ended []string
 			for range 3 {
@@ -107,12 +114,7 @@ func TestRetentionIsFair(t *testing.T) {
 		"bytes": func(c *job.Config) { c.KeepBytes = 3 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			w := openWorker(t, dir, noSpare, eager(limits))
-			e, err := w.Events(0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			_, w, e := openEager(t, limits)
 			ended := make(map[string][]string)
 			for _, owner := range []string{"bob", "alice", "alice", "alice", "alice"} {
 				j, _, err := w.Start(t.Context(), job.StartOptions{Owner: owner, Spec: sh("head -c 800000 /dev/zero | tr '\\0' x")})

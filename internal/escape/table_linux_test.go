@@ -30,8 +30,8 @@ shows that the attempt is one. ` + "`make escape`" + ` makes all of them in ever
 // TestTable: the table for readers is the one that the suite holds the answers
 // against.
 func TestTable(t *testing.T) {
-	if _, err := os.Stat("../../go.mod"); err != nil {
-		return // the virtual machine, where these tests run too, has no sources
+	if os.Getenv("KERNELTEST") == "vm" {
+		return // where these tests run too, and no sources are
 	}
 	var b strings.Builder
 	b.WriteString(tableHead)
